@@ -1,0 +1,1 @@
+//! SASL mechanisms and account checks, without I/O of their own.

@@ -1,0 +1,3 @@
+//! `moultctl`, the control program.
+
+fn main() {}

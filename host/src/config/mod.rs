@@ -1,0 +1,1 @@
+//! The configuration file: raw shape, validated values, defaults, differences for a reload.

@@ -1,0 +1,1 @@
+//! The control socket: parsing of requests and printing of answers, no decisions.

@@ -1,0 +1,1 @@
+//! IQ requests to their handlers by (namespace, element, target): exactly one reply or error each.

@@ -1,0 +1,3 @@
+//! `moultd`, the server.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Bound resources: full JID to bounded mailbox, priority, presence. Holds no sockets.

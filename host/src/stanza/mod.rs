@@ -1,0 +1,1 @@
+//! JIDs, stanzas as shared bytes, error conditions and namespaces.

@@ -1,0 +1,1 @@
+//! Key spaces per vhost and module (keyval, map, archive) and accounts, on an embedded database.
