@@ -1,0 +1,1 @@
+//! Every default of the configuration, in one place.
