@@ -1,0 +1,1 @@
+//! PLAIN, the server side (RFC 4616).

@@ -1,0 +1,1 @@
+//! SCRAM, the server side (RFC 5802).

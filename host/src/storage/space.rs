@@ -1,0 +1,44 @@
+//! The name of a key space: whose data it is.
+//!
+//! Every stored row belongs to one (vhost, owner) pair, so two modules, or one module on two vhosts, can use the same
+//! keys without meeting.
+
+use std::sync::Arc;
+
+/// A key space: the data of one module on one vhost. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Space {
+    vhost: Arc<str>,
+    owner: Arc<str>,
+}
+
+impl Space {
+    /// The space of `module` on `vhost`; the global instance of a module has the empty vhost.
+    pub fn module(vhost: &str, module: &str) -> Space {
+        Space { vhost: vhost.into(), owner: module.into() }
+    }
+
+    /// The space of a room of the host itself. The `@` keeps it apart from every module name.
+    pub fn core(vhost: &str, room: &str) -> Space {
+        Space { vhost: vhost.into(), owner: format!("@{room}").into() }
+    }
+
+    /// The vhost, empty for data that belongs to the whole server.
+    pub fn vhost(&self) -> &str {
+        &self.vhost
+    }
+
+    /// The module's name, or `@room` for the host's own data.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+}
+
+impl std::fmt::Display for Space {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &*self.vhost {
+            "" => write!(formatter, "{}", self.owner),
+            vhost => write!(formatter, "{} on {vhost}", self.owner),
+        }
+    }
+}
