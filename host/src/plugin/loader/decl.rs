@@ -1,0 +1,1 @@
+//! The exported declaration of a module: compared with what this server speaks, and copied out.

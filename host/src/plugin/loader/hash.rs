@@ -1,0 +1,55 @@
+//! The identity of a library file: SHA-256 of its bytes. Never its time stamp, never its name.
+
+use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
+use serde::{Serialize, Serializer};
+use std::fmt;
+
+/// SHA-256 of a file's content.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContentHash([u8; SHA256_OUTPUT_LEN]);
+
+impl ContentHash {
+    /// The hash of these bytes.
+    pub fn of(bytes: &[u8]) -> ContentHash {
+        let mut context = Context::new(&SHA256);
+        context.update(bytes);
+        let mut hash = [0; SHA256_OUTPUT_LEN];
+        hash.copy_from_slice(context.finish().as_ref());
+        ContentHash(hash)
+    }
+
+    /// The first twelve digits: enough to tell builds apart in names and tables.
+    pub fn short(&self) -> String {
+        self.to_string()[..12].to_owned()
+    }
+}
+
+impl fmt::Display for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ContentHash({self})")
+    }
+}
+
+impl Serialize for ContentHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_sha_256_in_hexadecimal() {
+        let hash = ContentHash::of(b"abc");
+        assert_eq!(hash.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(hash.short(), "ba7816bf8f01");
+    }
+}
