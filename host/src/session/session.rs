@@ -1,0 +1,171 @@
+//! One bound resource.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicI16, AtomicUsize, Ordering},
+};
+
+use super::info::SessionInfo;
+use super::mailbox::MailboxSender;
+use super::presence::{Directed, Farewell, Presence, PresenceState, SessionEnded};
+use crate::stanza::{Jid, StreamError};
+
+/// Below every lawful priority.
+const NOT_AVAILABLE: i16 = i16::MIN;
+
+/// Number of a session, unique in the life of the process: tells a resource from its successor of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+/// A bound resource: its full JID, its mailbox and its presence. Shared by the table, the router and the connection.
+#[derive(Debug)]
+pub struct Session {
+    id: SessionId,
+    full: Jid,
+    account: Jid,
+    mailbox: MailboxSender,
+    info: SessionInfo,
+    live: AtomicBool,
+    /// Repeats the priority of `presence` so that routing reads it without the lock.
+    priority: AtomicI16,
+    presence: Mutex<PresenceState>,
+    directed_limit: usize,
+    /// Sessions of its vhost.
+    pub(super) population: Arc<AtomicUsize>,
+}
+
+/// What a session is made of.
+pub(super) struct Parts {
+    pub id: SessionId,
+    pub full: Jid,
+    pub mailbox: MailboxSender,
+    pub info: SessionInfo,
+    pub directed_limit: usize,
+    pub population: Arc<AtomicUsize>,
+}
+
+impl Session {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            id: parts.id,
+            account: parts.full.bare(),
+            full: parts.full,
+            mailbox: parts.mailbox,
+            info: parts.info,
+            live: AtomicBool::new(true),
+            priority: AtomicI16::new(NOT_AVAILABLE),
+            presence: Mutex::default(),
+            directed_limit: parts.directed_limit,
+            population: parts.population,
+        }
+    }
+
+    /// Number of this session.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Its full JID.
+    pub fn full_jid(&self) -> &Jid {
+        &self.full
+    }
+
+    /// Its account: the bare JID.
+    pub fn bare_jid(&self) -> &Jid {
+        &self.account
+    }
+
+    /// Its resourcepart.
+    pub fn resource(&self) -> &str {
+        self.full.resource().unwrap_or_default()
+    }
+
+    /// Its domainpart.
+    pub fn vhost(&self) -> &str {
+        self.full.domain()
+    }
+
+    /// The queue to its connection.
+    pub fn mailbox(&self) -> &MailboxSender {
+        &self.mailbox
+    }
+
+    /// Facts for commands and logs.
+    pub fn info(&self) -> &SessionInfo {
+        &self.info
+    }
+
+    /// False once it was replaced, kicked or ended: what still comes from its stream is not processed any more.
+    pub fn is_live(&self) -> bool {
+        self.live.load(Ordering::Acquire)
+    }
+
+    /// Processes nothing more from its stream.
+    pub(super) fn retire(&self) {
+        self.live.store(false, Ordering::Release);
+    }
+
+    /// Asks the connection to end, after what already waits in the mailbox.
+    pub fn close(&self, reason: StreamError) {
+        self.retire();
+        self.mailbox.close(reason);
+    }
+
+    /// Its priority if it is available (RFC 6121 section 4.7.2.3).
+    pub fn priority(&self) -> Option<i8> {
+        i8::try_from(self.priority.load(Ordering::Acquire)).ok()
+    }
+
+    /// Whether it has sent initial presence and no unavailable one since.
+    pub fn is_available(&self) -> bool {
+        self.priority().is_some()
+    }
+
+    /// Its last broadcast presence if it is available.
+    pub fn presence(&self) -> Option<Presence> {
+        self.state().current().cloned()
+    }
+
+    /// Makes it available; gives the presence before.
+    pub fn set_presence(&self, presence: Presence) -> Result<Option<Presence>, SessionEnded> {
+        let mut state = self.state();
+        let priority = presence.priority;
+        let before = state.replace(presence)?;
+        self.priority.store(priority.into(), Ordering::Release);
+        Ok(before)
+    }
+
+    /// Makes it unavailable and forgets its directed presence. What must be announced is given once.
+    pub fn take_presence(&self) -> Farewell {
+        let mut state = self.state();
+        self.priority.store(NOT_AVAILABLE, Ordering::Release);
+        state.take()
+    }
+
+    /// As [`Self::take_presence`], and it never becomes available again.
+    pub(super) fn end_presence(&self) -> Farewell {
+        let mut state = self.state();
+        self.priority.store(NOT_AVAILABLE, Ordering::Release);
+        state.end()
+    }
+
+    /// Remembers that the entity was told directly that this resource is available.
+    pub fn keep_directed(&self, entity: &Jid) -> Directed {
+        self.state().keep_directed(entity, self.directed_limit)
+    }
+
+    /// Forgets it again; says whether it was there.
+    pub fn drop_directed(&self, entity: &Jid) -> bool {
+        self.state().drop_directed(entity)
+    }
+
+    /// Whether the entity, or its bare JID, was told directly.
+    pub fn has_directed(&self, entity: &Jid) -> bool {
+        self.state().has_directed(entity)
+    }
+
+    fn state(&self) -> MutexGuard<'_, PresenceState> {
+        // Nothing panics while it holds the lock; a poisoned state is still whole.
+        self.presence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
