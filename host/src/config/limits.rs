@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::reader::{COUNT, DAY, HOUR, SECOND, Section};
 use super::units;
 
 /// `[limits]`.
@@ -61,4 +62,92 @@ pub struct Shaper {
     /// Bytes that may come at once.
     #[serde(serialize_with = "units::serialize_size")]
     pub burst: usize,
+}
+
+/// RFC 6120 section 13.12 asks every server to take stanzas of 10,000 bytes.
+const MIN_STANZA_SIZE: usize = 10_000;
+const MAX_STANZA_SIZE: usize = 64 * 1024 * 1024;
+
+impl Limits {
+    pub(super) fn read(section: Section<'_>) -> Limits {
+        let d = Limits::default();
+        let stanza_sizes = MIN_STANZA_SIZE..=MAX_STANZA_SIZE;
+        let limits = Limits {
+            stanza_size_before_auth: section.size(
+                "stanza_size_before_auth",
+                d.stanza_size_before_auth,
+                stanza_sizes.clone(),
+            ),
+            stanza_size: section.size("stanza_size", d.stanza_size, stanza_sizes),
+            depth: section.number("depth", d.depth, 4..=1_024),
+            attributes: section.number("attributes", d.attributes, 8..=1_024),
+            connections_per_address: section.number(
+                "connections_per_address",
+                d.connections_per_address,
+                COUNT,
+            ),
+            connections: section.number("connections", d.connections, COUNT),
+            unauthenticated_connections: section.number(
+                "unauthenticated_connections",
+                d.unauthenticated_connections,
+                COUNT,
+            ),
+            negotiation_timeout: section.duration(
+                "negotiation_timeout",
+                d.negotiation_timeout,
+                SECOND..=HOUR,
+            ),
+            keepalive_interval: section.duration(
+                "keepalive_interval",
+                d.keepalive_interval,
+                Duration::ZERO..=DAY,
+            ),
+            idle_timeout: section.duration("idle_timeout", d.idle_timeout, Duration::ZERO..=DAY),
+            write_timeout: section.duration("write_timeout", d.write_timeout, SECOND..=HOUR),
+            login_attempts_per_minute: section.number(
+                "login_attempts_per_minute",
+                d.login_attempts_per_minute,
+                1..=100_000,
+            ),
+            login_attempts_per_connection: section.number(
+                "login_attempts_per_connection",
+                d.login_attempts_per_connection,
+                1..=100,
+            ),
+            mailbox_items: section.number("mailbox_items", d.mailbox_items, 8..=1_000_000),
+            mailbox_bytes: section.size("mailbox_bytes", d.mailbox_bytes, MIN_STANZA_SIZE..=1 << 30),
+            resources_per_account: section.number(
+                "resources_per_account",
+                d.resources_per_account,
+                1..=1_000,
+            ),
+            directed_presences: section.number("directed_presences", d.directed_presences, 1..=100_000),
+        };
+        check_mailbox_holds_a_stanza(&section, &limits);
+        section.finish();
+        limits
+    }
+}
+
+impl Shaper {
+    pub(super) fn read(section: Section<'_>) -> Shaper {
+        let rate = section.size("rate", 0, 1..=1 << 40);
+        if !section.has("rate") {
+            section
+                .context
+                .error(section.line, format!("{} lacks \"rate\", in bytes per second.", section.name));
+        }
+        let shaper = Shaper { rate, burst: section.size("burst", rate, 1..=1 << 40) };
+        section.finish();
+        shaper
+    }
+}
+
+fn check_mailbox_holds_a_stanza(section: &Section<'_>, limits: &Limits) {
+    if limits.mailbox_bytes < limits.stanza_size {
+        let message = "\"mailbox_bytes\" in [limits] is smaller than \"stanza_size\", so the largest stanza \
+                       could never be delivered.";
+        let line = section.line_of("mailbox_bytes").max(section.line_of("stanza_size"));
+        section.context.error(line, message.to_owned());
+    }
 }

@@ -1,12 +1,13 @@
-//! `[[listener]]` and `[http]`: the sockets to accept on, and what the HTTP ones serve.
+//! `[[listener]]`: the sockets to accept on.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::Serialize;
 use serde::ser::SerializeStruct;
 
-use super::{Secret, units};
+use super::reader::{Section, nearest, one_of};
+use super::{Shaper, defaults};
 
 /// One `[[listener]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,26 +45,98 @@ impl Serialize for Listener {
     }
 }
 
-/// `[http]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Http {
-    /// The bearer token of the admin API; without one every admin path answers 401.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub admin_token: Option<Secret>,
-    /// Where commands are posted: `<api_path>/<command>`.
-    pub api_path: String,
-    /// Where the metrics are.
-    pub metrics_path: String,
-    /// Whether `GET metrics_path` wants the admin token.
-    pub metrics_auth: bool,
-    /// Where the health answer is.
-    pub health_path: String,
-    /// The largest request body.
-    #[serde(serialize_with = "units::serialize_size")]
-    pub max_body: usize,
-    /// How long one request may take, its body and its answer included.
-    #[serde(serialize_with = "units::serialize_duration")]
-    pub request_deadline: Duration,
-    /// Connections at the same time, over all HTTP listeners.
-    pub max_connections: usize,
+impl Listener {
+    /// Reads `[[listener]]`; the defaults where the file has none.
+    pub(super) fn read_all(root: &Section<'_>, shapers: &BTreeMap<String, Shaper>) -> Vec<Listener> {
+        let Some(sections) = root.array("listener") else { return defaults::listeners() };
+        let mut listeners: Vec<Listener> = Vec::with_capacity(sections.len());
+        for section in sections {
+            let (context, line) = (section.context, section.line);
+            let Some(listener) = Listener::read(section, shapers) else { continue };
+            if let Some(other) = listeners.iter().find(|other| same_socket(other.address, listener.address)) {
+                let message = format!(
+                    "[[listener]]: {} is taken by another listener already, of kind \"{}\".",
+                    listener.address,
+                    other.kind.name()
+                );
+                context.error(line, message);
+            }
+            listeners.push(listener);
+        }
+        listeners
+    }
+
+    fn read(section: Section<'_>, shapers: &BTreeMap<String, Shaper>) -> Option<Listener> {
+        let kind = ListenerKind::read(&section);
+        let ip = read_ip(&section, kind);
+        let port = section.number("port", kind.map_or(0, ListenerKind::default_port), 0..=u16::MAX);
+        let shaper = read_shaper(&section, shapers);
+        section.finish();
+        Some(Listener { kind: kind?, address: SocketAddr::new(ip?, port), shaper })
+    }
+}
+
+impl ListenerKind {
+    const ALL: [(&'static str, ListenerKind); 3] =
+        [("c2s", ListenerKind::C2s), ("c2s_tls", ListenerKind::C2sTls), ("http", ListenerKind::Http)];
+
+    /// Its word in the file.
+    pub fn name(self) -> &'static str {
+        ListenerKind::ALL.iter().find(|(_, kind)| *kind == self).map_or("c2s", |(name, _)| name)
+    }
+
+    fn default_port(self) -> u16 {
+        match self {
+            ListenerKind::C2s => defaults::C2S_PORT,
+            ListenerKind::C2sTls => defaults::C2S_TLS_PORT,
+            ListenerKind::Http => defaults::HTTP_PORT,
+        }
+    }
+
+    fn read(section: &Section<'_>) -> Option<ListenerKind> {
+        let choices = ListenerKind::ALL.map(|(name, kind)| (name, Some(kind)));
+        if !section.has("kind") {
+            let kinds = one_of(ListenerKind::ALL.iter().map(|(name, _)| *name));
+            section.context.error(section.line, format!("{} lacks \"kind\", {kinds}.", section.name));
+        }
+        section.choice("kind", None, &choices)
+    }
+}
+
+fn read_ip(section: &Section<'_>, kind: Option<ListenerKind>) -> Option<IpAddr> {
+    let Some((text, line)) = section.text("address") else {
+        let everywhere = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let absent = !section.has("address");
+        return absent.then_some(if kind == Some(ListenerKind::Http) {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            everywhere
+        });
+    };
+    let ip = text.parse().ok();
+    if ip.is_none() {
+        let message = format!(
+            "{} must be an IPv4 or IPv6 address without port, not \"{text}\".",
+            section.key("address")
+        );
+        section.context.error(line, message);
+    }
+    ip
+}
+
+fn read_shaper(section: &Section<'_>, shapers: &BTreeMap<String, Shaper>) -> Option<String> {
+    let (name, line) = section.text("shaper")?;
+    if !shapers.contains_key(name) {
+        let hint = nearest(name, shapers.keys().map(String::as_str));
+        let message = format!("{}: there is no [shaper.{name}].{hint}", section.key("shaper"));
+        section.context.error(line, message);
+    }
+    Some(name.to_owned())
+}
+
+/// Whether the second of two sockets could not be bound. Port 0 asks the system for a free one each time.
+fn same_socket(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_family = one.is_ipv4() == other.is_ipv4();
+    let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && same_family && overlap
 }

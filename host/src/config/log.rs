@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::raw::{Node, Shape};
+use super::reader::Section;
+
 /// `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Log {
@@ -92,6 +95,42 @@ impl LogLevel {
             LogLevel::Debug => Some(tracing::Level::DEBUG),
         }
     }
+}
+
+impl Log {
+    pub(super) fn read(section: Section<'_>) -> Log {
+        let default = Log::default();
+        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        let log = Log {
+            level: read_level(&section, "level", section.node("level")).unwrap_or(default.level),
+            format: section.choice("format", default.format, &formats),
+            file: section.path("file"),
+            modules: read_module_levels(section.section("modules")),
+        };
+        section.finish();
+        log
+    }
+}
+
+fn read_module_levels(section: Section<'_>) -> BTreeMap<String, LogLevel> {
+    let levels = section.free_values().into_iter();
+    levels
+        .filter_map(|(module, node)| Some((module.to_owned(), read_level(&section, module, Some(node))?)))
+        .collect()
+}
+
+fn read_level(section: &Section<'_>, key: &str, node: Option<&Node>) -> Option<LogLevel> {
+    let node = node?;
+    let level = match &node.shape {
+        Shape::Scalar(toml::Value::String(text)) => LogLevel::parse(text),
+        Shape::Scalar(toml::Value::Integer(number)) => LogLevel::parse(&number.to_string()),
+        _ => None,
+    };
+    if level.is_none() {
+        let names: Vec<&str> = LogLevel::ALL.iter().map(|(_, name, _)| *name).collect();
+        section.wrong(node, key, format!("a number from 0 to 5 or one of {}", names.join(", ")));
+    }
+    level
 }
 
 #[cfg(test)]

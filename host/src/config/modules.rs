@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::environment::value_or_reference;
+use super::raw::{Node, Shape};
+use super::reader::{HOUR, MINUTE, Section};
 use super::{Location, units};
 
 /// `[modules]` with its `[modules.mod_x]` sections.
@@ -211,4 +214,200 @@ impl std::fmt::Display for Discipline {
 
 fn printable(option: &OptionValue) -> toml::Value {
     if option.secret { toml::Value::String(super::secret::MASK.into()) } else { option.value.clone() }
+}
+
+impl Modules {
+    pub(super) fn read(section: Section<'_>) -> Modules {
+        let d = Modules::default();
+        let watch = [("off", Watch::Off), ("notify", Watch::Notify), ("auto", Watch::Auto)];
+        let load = [("all", LoadPolicy::All), ("configured", LoadPolicy::Configured)];
+        let purge = [("drain", Purge::Drain), ("soft", Purge::Soft), ("brutal", Purge::Brutal)];
+        let mut modules = Modules {
+            watch: section.choice("watch", d.watch, &watch),
+            load: section.choice("load", d.load, &load),
+            update_on_hup: section.flag("update_on_hup", d.update_on_hup),
+            probe_deadline: section.duration("probe_deadline", d.probe_deadline, TENTH..=MINUTE),
+            start_deadline: section.duration("start_deadline", d.start_deadline, TENTH..=HOUR),
+            stop_deadline: section.duration("stop_deadline", d.stop_deadline, TENTH..=HOUR),
+            freeze_deadline: section.duration("freeze_deadline", d.freeze_deadline, TENTH..=MINUTE),
+            drain_deadline: section.duration("drain_deadline", d.drain_deadline, TENTH..=HOUR),
+            purge: section.choice("purge", d.purge, &purge),
+            health_window: section.duration("health_window", d.health_window, Duration::ZERO..=HOUR),
+            health_failures: section.number("health_failures", d.health_failures, 1..=1_000_000),
+            keep_generations: section.number("keep_generations", d.keep_generations, 1..=100),
+            max_retained: section.number("max_retained", d.max_retained, 1..=1_000),
+            state_limit: section.size("state_limit", d.state_limit, 1024..=4 << 30),
+            queue_length: section.number("queue_length", d.queue_length, QUEUE_LENGTHS),
+            call_deadline: section.duration("call_deadline", d.call_deadline, CALL_DEADLINES),
+            sections: BTreeMap::new(),
+        };
+        let sections = section.free_sections();
+        let names: Vec<&str> = sections.iter().map(|(name, _)| *name).collect();
+        modules.sections = sections
+            .into_iter()
+            .filter_map(|(name, inner)| ModuleSection::read(name, inner, false))
+            .collect();
+        section.finish_but(&names);
+        modules
+    }
+}
+
+impl ModuleSection {
+    /// Reads one module's section; `in_vhost` says whether it stands inside a vhost.
+    pub(super) fn read(name: &str, section: Section<'_>, in_vhost: bool) -> Option<(String, ModuleSection)> {
+        check_module_id(name, &section)?;
+        let discipline = read_discipline(&section);
+        let defaults = Modules::default();
+        let queue_length = section.number("queue_length", defaults.queue_length, QUEUE_LENGTHS);
+        let call_deadline = section.duration("call_deadline", defaults.call_deadline, CALL_DEADLINES);
+        let read = ModuleSection {
+            enabled: section.optional_flag("enabled"),
+            isolation: read_isolation(&section, in_vhost),
+            discipline,
+            queue_length: section.has("queue_length").then_some(queue_length),
+            call_deadline: section.has("call_deadline").then_some(call_deadline),
+            options: OptionTable::read(&section),
+        };
+        Some((name.to_owned(), read))
+    }
+}
+
+impl ModuleSettings {
+    /// Lays the vhost's section over the global one, and both over the defaults.
+    pub(super) fn merge(modules: &Modules, name: &str, vhost: Option<&ModuleSection>) -> ModuleSettings {
+        let empty = ModuleSection::default();
+        let global = modules.sections.get(name).unwrap_or(&empty);
+        let vhost = vhost.unwrap_or(&empty);
+        let mut options = global.options.clone();
+        options.values.extend(vhost.options.values.clone());
+        ModuleSettings {
+            enabled: vhost.enabled.or(global.enabled),
+            isolation: global.isolation.unwrap_or_default(),
+            discipline: vhost.discipline.or(global.discipline),
+            queue_length: vhost.queue_length.or(global.queue_length).unwrap_or(modules.queue_length),
+            call_deadline: vhost.call_deadline.or(global.call_deadline).unwrap_or(modules.call_deadline),
+            options,
+        }
+    }
+}
+
+impl Discipline {
+    /// Reads `no_queue`, `one_queue`, `parallel` or `parallel(N)`.
+    pub fn parse(text: &str) -> Option<Discipline> {
+        match text {
+            "no_queue" => Some(Discipline::NoQueue),
+            "one_queue" => Some(Discipline::OneQueue),
+            "parallel" => Some(Discipline::Parallel),
+            _ => {
+                let workers = text.strip_prefix("parallel(")?.strip_suffix(')')?.trim().parse().ok()?;
+                (1..=MAX_PARALLEL).contains(&workers).then_some(Discipline::ParallelN(workers))
+            }
+        }
+    }
+}
+
+impl OptionTable {
+    fn read(section: &Section<'_>) -> OptionTable {
+        let free = section.free_values().into_iter();
+        OptionTable {
+            values: free
+                .filter_map(|(key, node)| Some((key.to_owned(), read_option(section, key, node)?)))
+                .collect(),
+        }
+    }
+}
+
+const TENTH: Duration = Duration::from_millis(100);
+const QUEUE_LENGTHS: std::ops::RangeInclusive<usize> = 1..=1_000_000;
+const CALL_DEADLINES: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=HOUR;
+const MAX_PARALLEL: u32 = 4_096;
+
+fn check_module_id(name: &str, section: &Section<'_>) -> Option<()> {
+    if is_module_id(name) {
+        return Some(());
+    }
+    let message = format!("{}: a module is called mod_ and lower-case letters, digits or _.", section.name);
+    section.context.error(section.line, message);
+    None
+}
+
+/// Whether `name` could be the id of a module: `mod_` and lower-case letters, digits or `_`.
+pub fn is_module_id(name: &str) -> bool {
+    name.strip_prefix("mod_").is_some_and(|rest| {
+        !rest.is_empty()
+            && rest.len() <= 60
+            && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    })
+}
+
+fn read_discipline(section: &Section<'_>) -> Option<Discipline> {
+    let (ours, alias) = (section.node("discipline"), section.node("iqdisc"));
+    if let (Some(_), Some(alias)) = (ours, alias) {
+        let message = format!(
+            "{} is another word for \"discipline\"; only one of them may stand.",
+            section.key("iqdisc")
+        );
+        section.context.error(alias.line, message);
+    }
+    let (key, node) = ours.map(|node| ("discipline", node)).or(alias.map(|node| ("iqdisc", node)))?;
+    let discipline = node.as_str().and_then(Discipline::parse);
+    if discipline.is_none() {
+        section.wrong(
+            node,
+            key,
+            format!("\"no_queue\", \"one_queue\", \"parallel\" or \"parallel(1 to {MAX_PARALLEL})\""),
+        );
+    }
+    discipline
+}
+
+fn read_isolation(section: &Section<'_>, in_vhost: bool) -> Option<Isolation> {
+    let (text, line) = section.text("isolation")?;
+    let message = match text {
+        _ if in_vhost => {
+            "belongs into the section [modules.mod_...], because one library serves all vhosts.".to_owned()
+        }
+        "in-process" => return Some(Isolation::InProcess),
+        "process" => "cannot be \"process\" yet; modules run \"in-process\".".to_owned(),
+        other => format!("must be \"in-process\", not \"{other}\"."),
+    };
+    section.context.error(line, format!("{} {message}", section.key("isolation")));
+    None
+}
+
+fn read_option(section: &Section<'_>, key: &str, node: &Node) -> Option<OptionValue> {
+    let location = section.context.at(node.line);
+    match value_or_reference(section.context, node) {
+        Ok(Some(text)) => {
+            return Some(OptionValue { value: toml::Value::String(text), location, secret: true });
+        }
+        Ok(None) => {}
+        Err(message) => {
+            section.context.error(node.line, format!("{}: {message}", section.key(key)));
+            return None;
+        }
+    }
+    match plain_value(node) {
+        Some(value) => Some(OptionValue { value, location, secret: false }),
+        None => {
+            section.wrong(
+                node,
+                key,
+                "a value, a list of values, { env = \"MOULT_...\" } or { file = \"...\" }",
+            );
+            None
+        }
+    }
+}
+
+fn plain_value(node: &Node) -> Option<toml::Value> {
+    let scalar = |node: &Node| match &node.shape {
+        Shape::Scalar(value) => Some(value.clone()),
+        _ => None,
+    };
+    match &node.shape {
+        Shape::Scalar(value) => Some(value.clone()),
+        Shape::Array(items) => items.iter().map(scalar).collect::<Option<Vec<_>>>().map(toml::Value::Array),
+        Shape::Table(_) => None,
+    }
 }

@@ -5,7 +5,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::defaults::CONTROL_SOCKET;
+use super::reader::{HOUR, SECOND, Section, nearest};
 use super::units;
+use super::vhost::bare_jid;
+
+/// What fits into `sockaddr_un` with its closing zero.
+const MAX_SOCKET_PATH: usize = 107;
 
 /// `[server]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -109,4 +115,102 @@ pub enum ConflictPolicy {
     RefuseNew,
     /// The new client gets the resource with a number appended.
     NumberNew,
+}
+
+impl Server {
+    pub(super) fn read(section: Section<'_>) -> Server {
+        let default = Server::default();
+        let data_dir = section.path("data_dir").unwrap_or(default.data_dir);
+        let control_socket = section.path("control_socket").unwrap_or_else(|| data_dir.join(CONTROL_SOCKET));
+        if control_socket.as_os_str().len() > MAX_SOCKET_PATH {
+            let key = if section.has("control_socket") { "control_socket" } else { "data_dir" };
+            let path = control_socket.display();
+            let message = format!(
+                "{} makes the control socket {path}, which is longer than the {MAX_SOCKET_PATH} bytes the system allows.",
+                section.key(key)
+            );
+            section.context.error(section.line_of(key), message);
+        }
+        let server = Server {
+            plugin_dir: section.path("plugin_dir").unwrap_or(default.plugin_dir),
+            control_socket,
+            data_dir,
+            pid_file: section.path("pid_file"),
+            workers: section.number("workers", default.workers, 0..=1024),
+            module_workers: section.number("module_workers", default.module_workers, 0..=1024),
+            stop_deadline: section.duration("stop_deadline", default.stop_deadline, SECOND..=HOUR),
+            admins: read_bare_jids(&section, "admins"),
+        };
+        section.finish();
+        server
+    }
+}
+
+impl Auth {
+    pub(super) fn read(section: Section<'_>) -> Auth {
+        let default = Auth::default();
+        let auth = Auth {
+            mechanisms: read_mechanisms(&section).unwrap_or(default.mechanisms),
+            // RFC 5802 section 5.1 asks for 4096 rounds at least; the upper bound keeps one login from taking minutes.
+            scram_iterations: section.number("scram_iterations", default.scram_iterations, 4_096..=1_000_000),
+        };
+        section.finish();
+        auth
+    }
+}
+
+impl Session {
+    pub(super) fn read(section: Section<'_>) -> Session {
+        const POLICIES: [(&str, ConflictPolicy); 3] = [
+            ("replace_old", ConflictPolicy::ReplaceOld),
+            ("refuse_new", ConflictPolicy::RefuseNew),
+            ("number_new", ConflictPolicy::NumberNew),
+        ];
+        let session = Session {
+            resource_conflict: section.choice("resource_conflict", ConflictPolicy::default(), &POLICIES),
+        };
+        section.finish();
+        session
+    }
+}
+
+/// A list of bare JIDs, normalised.
+pub(super) fn read_bare_jids(section: &Section<'_>, key: &'static str) -> Vec<String> {
+    let mut jids = Vec::new();
+    for (text, line) in section.texts(key).unwrap_or_default() {
+        match bare_jid(text) {
+            Some(jid) => jids.push(jid),
+            None => {
+                section.context.error(line, format!("{}: \"{text}\" is not a bare JID.", section.key(key)))
+            }
+        }
+    }
+    jids
+}
+
+fn read_mechanisms(section: &Section<'_>) -> Option<Vec<Mechanism>> {
+    let texts = section.texts("mechanisms")?;
+    let key = section.key("mechanisms");
+    let mut mechanisms = Vec::new();
+    for (text, line) in &texts {
+        match Mechanism::ALL.into_iter().find(|mechanism| mechanism.name() == *text) {
+            Some(mechanism) if mechanisms.contains(&mechanism) => {
+                section.context.error(*line, format!("{key} names {text} twice."));
+            }
+            Some(mechanism) => mechanisms.push(mechanism),
+            None => {
+                let hint = nearest(text, Mechanism::ALL.iter().map(|mechanism| mechanism.name()));
+                section
+                    .context
+                    .error(*line, format!("{key}: \"{text}\" is not a mechanism of this server.{hint}"));
+            }
+        }
+    }
+    if texts.is_empty() {
+        section
+            .context
+            .error(section.line_of("mechanisms"), format!("{key} is empty, so nobody could log in."));
+    }
+    mechanisms.sort_unstable();
+    Some(mechanisms)
 }

@@ -55,7 +55,8 @@ pub fn format_duration(duration: Duration) -> String {
 
 /// Writes a size in the largest unit that divides it.
 pub fn format_size(bytes: u64) -> String {
-    let (unit, factor) = SIZE_UNITS.iter().find(|(_, f)| bytes >= *f && bytes % f == 0).unwrap_or(&("B", 1));
+    let (unit, factor) =
+        SIZE_UNITS.iter().find(|(_, f)| bytes >= *f && bytes.is_multiple_of(*f)).unwrap_or(&("B", 1));
     format!("{}{unit}", bytes / factor)
 }
 

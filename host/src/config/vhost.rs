@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::reader::Section;
+use super::server::read_bare_jids;
 use super::{Certificate, ModuleSection};
 
 /// One virtual host.
@@ -16,4 +18,65 @@ pub struct Vhost {
     pub admins: Vec<String>,
     /// Options of modules that differ from those in `[modules]`, by module id.
     pub modules: BTreeMap<String, ModuleSection>,
+}
+
+impl Vhost {
+    /// Reads every `[vhost."..."]`; the second map has their lines.
+    pub(super) fn read_all(root: &Section<'_>) -> (BTreeMap<String, Vhost>, BTreeMap<String, usize>) {
+        let (mut vhosts, mut lines) = (BTreeMap::new(), BTreeMap::new());
+        for (name, section) in root.sections("vhost") {
+            let (context, line) = (section.context, section.line);
+            let Some(domain) = normalised_domain(name) else {
+                context.error(line, format!("\"{name}\" is not a domain name that a vhost could have."));
+                continue;
+            };
+            if vhosts.contains_key(&domain) {
+                context.error(
+                    line,
+                    format!("The vhost {domain} is configured twice; \"{name}\" is the same name."),
+                );
+            }
+            lines.insert(domain.clone(), line);
+            vhosts.insert(domain, Vhost::read(section));
+        }
+        if vhosts.is_empty() {
+            let message = "There is no vhost; add a section such as [vhost.\"example.org\"].";
+            root.context.error(0, message.to_owned());
+        }
+        (vhosts, lines)
+    }
+
+    fn read(section: Section<'_>) -> Vhost {
+        let tls = section.section("tls");
+        let certificate = Certificate::read(&tls, false);
+        tls.finish();
+        let modules = section.sections("modules").into_iter();
+        let vhost = Vhost {
+            certificate,
+            admins: read_bare_jids(&section, "admins"),
+            modules: modules.filter_map(|(name, inner)| ModuleSection::read(name, inner, true)).collect(),
+        };
+        section.finish();
+        vhost
+    }
+}
+
+/// The one spelling of a domain under which it is looked up, or `None` if it is no domain (RFC 7622 section 3.2).
+pub fn normalised_domain(domain: &str) -> Option<String> {
+    let (unicode, valid) = idna::domain_to_unicode(domain.strip_suffix('.').unwrap_or(domain));
+    let is_name = |c: char| c.is_alphanumeric() || "-._:[]".contains(c);
+    (valid.is_ok() && !unicode.is_empty() && unicode.len() <= 1023 && unicode.chars().all(is_name))
+        .then_some(unicode)
+}
+
+/// A bare JID in its normalised form: `localpart@domain`, or a domain.
+pub(super) fn bare_jid(text: &str) -> Option<String> {
+    match text.split_once('@') {
+        None => normalised_domain(text),
+        Some((local, domain)) => {
+            let good =
+                !local.is_empty() && !local.contains(|c: char| c.is_whitespace() || "\"&'/:<>@".contains(c));
+            good.then_some(format!("{}@{}", local.to_lowercase(), normalised_domain(domain)?))
+        }
+    }
 }

@@ -1,0 +1,100 @@
+//! `[http]`: what the HTTP listeners serve, and what one request may cost.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::reader::{HOUR, SECOND, Section};
+use super::{Secret, units};
+
+/// `[http]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Http {
+    /// The bearer token of the admin API; without one every admin path answers 401.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_token: Option<Secret>,
+    /// Where commands are posted: `<api_path>/<command>`.
+    pub api_path: String,
+    /// Where the metrics are.
+    pub metrics_path: String,
+    /// Whether `GET metrics_path` wants the admin token.
+    pub metrics_auth: bool,
+    /// Where the health answer is.
+    pub health_path: String,
+    /// The largest request body.
+    #[serde(serialize_with = "units::serialize_size")]
+    pub max_body: usize,
+    /// How long one request may take, its body and its answer included.
+    #[serde(serialize_with = "units::serialize_duration")]
+    pub request_deadline: Duration,
+    /// Connections at the same time, over all HTTP listeners.
+    pub max_connections: usize,
+}
+
+impl Http {
+    pub(super) fn read(section: Section<'_>) -> Http {
+        let d = Http::default();
+        let http = Http {
+            admin_token: read_token(&section),
+            api_path: read_path(&section, "api_path", d.api_path),
+            metrics_path: read_path(&section, "metrics_path", d.metrics_path),
+            metrics_auth: section.flag("metrics_auth", d.metrics_auth),
+            health_path: read_path(&section, "health_path", d.health_path),
+            max_body: section.size("max_body", d.max_body, 1024..=1 << 30),
+            request_deadline: section.duration("request_deadline", d.request_deadline, SECOND..=HOUR),
+            max_connections: section.number("max_connections", d.max_connections, 1..=100_000),
+        };
+        check_paths_differ(&section, &http);
+        section.finish();
+        http
+    }
+}
+
+/// A shorter token could be guessed at the speed the listener answers.
+const MIN_TOKEN: usize = 16;
+
+fn read_token(section: &Section<'_>) -> Option<Secret> {
+    let token = section.secret("admin_token")?;
+    if token.reveal().len() >= MIN_TOKEN && token.reveal().bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Some(token);
+    }
+    let message = format!(
+        "{} must be {MIN_TOKEN} characters or more, all of them printable ASCII without spaces.",
+        section.key("admin_token")
+    );
+    section.context.error(section.line_of("admin_token"), message);
+    None
+}
+
+fn read_path(section: &Section<'_>, key: &'static str, default: String) -> String {
+    let Some((path, line)) = section.text(key) else { return default };
+    let good = path.len() > 1
+        && path.starts_with('/')
+        && !path.ends_with('/')
+        && !path.contains("//")
+        && path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte));
+    if good {
+        return path.to_owned();
+    }
+    let message = format!("{} must be a path such as \"{default}\", not \"{path}\".", section.key(key));
+    section.context.error(line, message);
+    default
+}
+
+fn check_paths_differ(section: &Section<'_>, http: &Http) {
+    let paths = [
+        ("api_path", &http.api_path),
+        ("metrics_path", &http.metrics_path),
+        ("health_path", &http.health_path),
+    ];
+    for (index, (key, path)) in paths.iter().enumerate() {
+        for (other, other_path) in &paths[..index] {
+            if path == other_path {
+                let line = section.line_of(key).max(section.line_of(other));
+                section
+                    .context
+                    .error(line, format!("\"{other}\" and {} are the same path.", section.key(key)));
+            }
+        }
+    }
+}
