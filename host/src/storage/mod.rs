@@ -22,13 +22,16 @@ mod keyval;
 mod map;
 mod space;
 pub mod sqlite;
+#[cfg(test)]
+mod suite;
 
 use std::path::Path;
 use std::sync::Arc;
 
 pub use accounts::{AccountRow, AccountRows};
 pub use archive::{
-    Archive, ArchiveDelete, ArchiveId, ArchivePage, ArchiveQuery, Entry, NewEntry, Timestamp, Total,
+    Archive, ArchiveDelete, ArchiveId, ArchivePage, ArchiveQuery, Entry, NewEntry, NotAnArchiveId, Timestamp,
+    Total,
 };
 pub use backend::{Backend, DbInfo, KeyPage, Pending};
 pub use batch::{Batch, Outcome, Write};

@@ -1,7 +1,32 @@
 //! The embedded engine: SQLite in one file, one writer thread with group commit, readers beside it.
+//!
+//! The journal is a write-ahead log, so readers never wait for the writer. Every write of the server goes through one
+//! thread that takes all batches waiting for it into one transaction: a batch is answered after that transaction is
+//! committed, and a slow disk makes the groups larger instead of the queue longer.
+//!
+//! What an answered write survives is [`Durability`]. Killing the process never loses an answered write: the log has
+//! been handed to the kernel by then. With [`Durability::PowerLoss`] the log is flushed to the disk at each commit as
+//! well; without it a loss of power can take the newest commits (never parts of one, never the file's consistency).
+//!
+//! A full or read-only disk fails the writes that meet it, each with a typed error; the next write tries again, and
+//! reads are not touched.
 
-use std::path::Path;
+mod apply;
+mod archive;
+#[cfg(test)]
+mod crash_tests;
+mod fault;
+mod readers;
+mod rows;
+mod schema;
+mod writer;
 
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use self::readers::Readers;
+use self::schema::Location;
+use self::writer::Writer;
 use super::{
     AccountRow, ArchiveId, ArchivePage, ArchiveQuery, Backend, DbInfo, Entry, KeyPage, Outcome, Pending,
     Space, StorageError, Write,
@@ -23,7 +48,7 @@ pub enum Durability {
 pub struct Options {
     /// What an answered write survives.
     pub durability: Durability,
-    /// Batches that may wait for the writer.
+    /// Batches that may wait for the writer; together they may also hold no more than 64 MiB.
     pub write_queue: usize,
     /// Reads that may wait for a reader.
     pub read_queue: usize,
@@ -46,82 +71,109 @@ impl Default for Options {
 }
 
 /// The engine.
-pub struct Sqlite {}
+pub struct Sqlite {
+    writer: Writer,
+    readers: Readers,
+    path: Option<PathBuf>,
+    durability: Durability,
+}
 
 impl Sqlite {
-    /// Opens the file.
-    pub fn open(path: &Path, _options: Options) -> Result<Sqlite, StorageError> {
-        Err(StorageError::Open { path: path.into(), reason: "the engine is not built yet".into() })
+    /// Opens or creates the file, takes its lock and brings an older schema forward.
+    pub fn open(path: &Path, options: Options) -> Result<Sqlite, StorageError> {
+        Sqlite::open_at(Location::File(path.into()), options)
     }
 
-    /// Opens a database without a file.
-    pub fn open_in_memory(_options: Options) -> Result<Sqlite, StorageError> {
-        Err(StorageError::Closed)
+    /// Opens a database that lives as long as this value and has no file.
+    pub fn open_in_memory(options: Options) -> Result<Sqlite, StorageError> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Sqlite::open_at(Location::Memory(format!("/moult-{number}")), options)
+    }
+
+    fn open_at(location: Location, options: Options) -> Result<Sqlite, StorageError> {
+        let lock = location.lock()?;
+        let connection = schema::open_writer(&location, &options)?;
+        let writer = Writer::start(connection, lock, &options)?;
+        let readers = Readers::start(&options, || schema::open_reader(&location))?;
+        Ok(Sqlite { writer, readers, path: location.path().map(Into::into), durability: options.durability })
     }
 }
 
 impl Backend for Sqlite {
-    fn write(&self, _writes: Vec<Write>) -> Pending<Vec<Outcome>> {
-        Box::pin(async { Err(StorageError::Closed) })
+    fn write(&self, writes: Vec<Write>) -> Pending<Vec<Outcome>> {
+        self.writer.write(writes)
     }
 
-    fn keyval_get(&self, _space: Space, _key: String) -> Pending<Option<Vec<u8>>> {
-        Box::pin(async { Err(StorageError::Closed) })
+    fn keyval_get(&self, space: Space, key: String) -> Pending<Option<Vec<u8>>> {
+        self.readers.read(move |connection| rows::keyval_get(connection, &space, &key))
     }
 
     fn keyval_keys(
         &self,
-        _space: Space,
-        _prefix: String,
-        _after: Option<String>,
-        _limit: u32,
+        space: Space,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
     ) -> Pending<KeyPage> {
-        Box::pin(async { Err(StorageError::Closed) })
+        self.readers.read(move |connection| rows::keyval_keys(connection, &space, &prefix, after, limit))
     }
 
-    fn map_get(&self, _space: Space, _key: String, _field: String) -> Pending<Option<Vec<u8>>> {
-        Box::pin(async { Err(StorageError::Closed) })
+    fn map_get(&self, space: Space, key: String, field: String) -> Pending<Option<Vec<u8>>> {
+        self.readers.read(move |connection| rows::map_get(connection, &space, &key, &field))
     }
 
-    fn map_all(&self, _space: Space, _key: String) -> Pending<Vec<(String, Vec<u8>)>> {
-        Box::pin(async { Err(StorageError::Closed) })
+    fn map_all(&self, space: Space, key: String) -> Pending<Vec<(String, Vec<u8>)>> {
+        self.readers.read(move |connection| rows::map_all(connection, &space, &key))
     }
 
-    fn map_keys(
-        &self,
-        _space: Space,
-        _prefix: String,
-        _after: Option<String>,
-        _limit: u32,
-    ) -> Pending<KeyPage> {
-        Box::pin(async { Err(StorageError::Closed) })
+    fn map_keys(&self, space: Space, prefix: String, after: Option<String>, limit: u32) -> Pending<KeyPage> {
+        self.readers.read(move |connection| rows::map_keys(connection, &space, &prefix, after, limit))
     }
 
-    fn archive_get(&self, _space: Space, _owner: String, _id: ArchiveId) -> Pending<Option<Entry>> {
-        Box::pin(async { Err(StorageError::Closed) })
+    fn archive_get(&self, space: Space, owner: String, id: ArchiveId) -> Pending<Option<Entry>> {
+        self.readers.read(move |connection| archive::get(connection, &space, &owner, id))
     }
 
-    fn archive_query(&self, _space: Space, _query: ArchiveQuery) -> Pending<ArchivePage> {
-        Box::pin(async { Err(StorageError::Closed) })
+    fn archive_query(&self, space: Space, query: ArchiveQuery) -> Pending<ArchivePage> {
+        self.readers.read(move |connection| archive::query(connection, &space, &query))
     }
 
-    fn account_get(&self, _vhost: String, _localpart: String) -> Pending<Option<AccountRow>> {
-        Box::pin(async { Err(StorageError::Closed) })
+    fn account_get(&self, vhost: String, localpart: String) -> Pending<Option<AccountRow>> {
+        self.readers.read(move |connection| rows::account_get(connection, &vhost, &localpart))
     }
 
-    fn account_list(&self, _vhost: String, _after: Option<String>, _limit: u32) -> Pending<KeyPage> {
-        Box::pin(async { Err(StorageError::Closed) })
+    fn account_list(&self, vhost: String, after: Option<String>, limit: u32) -> Pending<KeyPage> {
+        self.readers.read(move |connection| rows::account_list(connection, &vhost, after, limit))
     }
 
-    fn account_count(&self, _vhost: String) -> Pending<u64> {
-        Box::pin(async { Err(StorageError::Closed) })
+    fn account_count(&self, vhost: String) -> Pending<u64> {
+        self.readers.read(move |connection| rows::account_count(connection, &vhost))
     }
 
     fn info(&self) -> Pending<DbInfo> {
-        Box::pin(async { Err(StorageError::Closed) })
+        let mut info = DbInfo {
+            engine: format!("SQLite {}", rusqlite::version()),
+            path: self.path.clone(),
+            schema: schema::VERSION,
+            survives_power_loss: self.path.is_some() && self.durability == Durability::PowerLoss,
+            bytes: 0,
+            free_bytes: 0,
+            wal_bytes: self.path.as_deref().map_or(0, schema::wal_bytes),
+            commits: self.writer.counters().commits(),
+            batches: self.writer.counters().batches(),
+            failed: self.writer.counters().failed(),
+            shed: self.writer.counters().shed() + self.readers.shed(),
+            queued: self.writer.queued(),
+        };
+        let sizes = self.readers.read(|connection| Ok(schema::sizes(connection)?));
+        Box::pin(async move {
+            (info.bytes, info.free_bytes) = sizes.await?;
+            Ok(info)
+        })
     }
 
     fn close(&self) -> Pending<()> {
-        Box::pin(async { Err(StorageError::Closed) })
+        self.writer.close()
     }
 }
