@@ -1,12 +1,34 @@
 //! Modules: manifest, loader, registry, generations, the update transaction, and the bridge between host types and the ABI.
+//!
+//! In layers, each using those above it:
+//!
+//! * what a library is: `manifest`, `folder`, `loader`, `probe`, `threads`, `runtime`, `retire`, `watch`;
+//! * what a module says and what it is lent: `hook`, `registration`, `services`, `bridge`, `log`;
+//! * what serves: `gate`, `stats`, `lane`, `slot`, `instance`, `registry`, `call`;
+//! * what changes it: `core`, `plan`, `swap`, `manager`.
 
+#[allow(unsafe_code, reason = "host types and the ABI meet here")]
+pub mod bridge;
+pub mod call;
+pub mod core;
 pub mod error;
 pub mod folder;
+pub mod gate;
+pub mod hook;
+pub mod instance;
+pub mod lane;
 #[allow(unsafe_code, reason = "dlopen, process limits and signal handlers live here")]
 pub mod loader;
+pub mod log;
 pub mod manifest;
 pub mod probe;
+pub mod registration;
+pub mod registry;
 pub mod retire;
 pub mod runtime;
+pub mod services;
+pub mod slot;
+pub mod stats;
 pub mod threads;
+pub mod timer;
 pub mod watch;

@@ -1,0 +1,198 @@
+//! Hook chains: functions in sequence order, each of which may pass, replace or stop. A function that fails or panics is
+//! skipped and counted; the chain goes on.
+
+use super::{Dispatch, Entered, Modules, account, enter, reopened, timed_out};
+use crate::plugin::bridge::invoke::{CallEnd, CallSpec};
+use crate::plugin::core::Core;
+use crate::plugin::hook::HookPoint;
+use crate::plugin::instance::Instance;
+use crate::plugin::registry::{HookEntry, HookKey};
+use crate::stanza::{Jid, Stanza};
+use moult_plugin_api::abi::v1::{call, reply};
+use std::sync::Arc;
+
+/// One run of a chain.
+#[derive(Debug, Clone, Default)]
+pub struct HookCall {
+    /// JSON of the hook's own arguments.
+    pub args: String,
+    /// The stanza, where the hook has one.
+    pub stanza: Option<Stanza>,
+    /// The accumulator, where the hook has one instead.
+    pub body: Vec<u8>,
+}
+
+/// How a chain ended.
+#[derive(Debug, Clone, Default)]
+pub struct HookVerdict {
+    /// The stanza as it is now; `None` if it was dropped or there was none.
+    pub stanza: Option<Stanza>,
+    /// The accumulator as it is now.
+    pub body: Vec<u8>,
+    /// Who ended the chain before its end, and why.
+    pub stopped: Option<String>,
+}
+
+impl Modules {
+    /// Whether anybody hooked `point`: ask before building arguments.
+    #[inline]
+    pub fn is_hooked(&self, point: HookPoint) -> bool {
+        self.core.snapshot().is_hooked(point)
+    }
+
+    /// Runs a chain. Ready at once when no function had to wait.
+    pub fn hook(&self, point: HookPoint, vhost: &str, input: HookCall) -> Dispatch<HookVerdict> {
+        let mut chain = Chain { point, state: input, after: None };
+        let snapshot = self.core.snapshot();
+        for entry in snapshot.hooks(point, vhost) {
+            match enter(&entry.instance, &chain.spec(entry.handler)) {
+                Entered::Done(end) => {
+                    account(&self.core, &entry.instance, &end, None);
+                    if let Some(verdict) = chain.step(entry, end) {
+                        return Dispatch::Ready(verdict);
+                    }
+                }
+                Entered::Pending(task) => {
+                    let (instance, key) = (Arc::clone(&entry.instance), entry.key.clone());
+                    return self.hook_later(chain, vhost, Some((task, instance, key)));
+                }
+                Entered::Closed(_) => return self.hook_later(chain, vhost, None),
+            }
+        }
+        Dispatch::Ready(chain.pass())
+    }
+
+    fn hook_later(&self, chain: Chain, vhost: &str, pending: Option<PendingStep>) -> Dispatch<HookVerdict> {
+        let (core, vhost) = (Arc::clone(&self.core), vhost.to_owned());
+        Dispatch::Later(Box::pin(async move { chain.go_on(&core, &vhost, pending).await }))
+    }
+}
+
+type PendingStep = (crate::plugin::services::BoxFuture<CallEnd>, Arc<Instance>, HookKey);
+
+struct Chain {
+    point: HookPoint,
+    state: HookCall,
+    /// The last function that ran: after a swap in the middle of a chain, the next one is looked up behind it.
+    after: Option<HookKey>,
+}
+
+impl Chain {
+    fn spec(&self, handler: u64) -> CallSpec<'_> {
+        let stanza = self.state.stanza.as_ref();
+        CallSpec {
+            kind: call::HOOK,
+            handler,
+            name: self.point.name(),
+            from: stanza.and_then(Stanza::from).map_or("", Jid::as_str),
+            to: stanza.and_then(Stanza::to).map_or("", Jid::as_str),
+            args: &self.state.args,
+            body: stanza.map_or(&self.state.body, |stanza| stanza.bytes()),
+            ..CallSpec::default()
+        }
+    }
+
+    /// Takes a function's answer in; the verdict, if it ended the chain.
+    fn step(&mut self, entry: &HookEntry, end: CallEnd) -> Option<HookVerdict> {
+        self.take(&entry.key, end)
+    }
+
+    fn take(&mut self, key: &HookKey, end: CallEnd) -> Option<HookVerdict> {
+        self.after = Some(key.clone());
+        if !end.is_done() {
+            return None;
+        }
+        let stops = end.reply.code == reply::HOOK_STOP;
+        let replaced = !end.reply.body.is_empty();
+        if replaced {
+            self.replace(key, end.reply.body);
+        } else if stops {
+            self.state.stanza = None;
+        }
+        stops.then(|| HookVerdict {
+            stanza: self.state.stanza.take(),
+            body: std::mem::take(&mut self.state.body),
+            stopped: Some(format!("{}: {}", key.slot, end.reply.text)),
+        })
+    }
+
+    fn replace(&mut self, key: &HookKey, bytes: Vec<u8>) {
+        if self.state.stanza.is_none() {
+            self.state.body = bytes;
+            return;
+        }
+        match Stanza::parse(&bytes) {
+            Ok(stanza) => self.state.stanza = Some(stanza),
+            Err(fault) => tracing::warn!(
+                module = %key.slot,
+                hook = self.point.name(),
+                %fault,
+                "a hook replaced a stanza by something that is none; the stanza stays as it was"
+            ),
+        }
+    }
+
+    fn pass(self) -> HookVerdict {
+        HookVerdict { stanza: self.state.stanza, body: self.state.body, stopped: None }
+    }
+
+    async fn go_on(mut self, core: &Arc<Core>, vhost: &str, pending: Option<PendingStep>) -> HookVerdict {
+        if let Some((task, instance, key)) = pending
+            && let Some(verdict) = self.finish(core, task, &instance, &key).await
+        {
+            return verdict;
+        }
+        while let Some((instance, handler, key)) = self.next(core, vhost) {
+            match enter(&instance, &self.spec(handler)) {
+                Entered::Done(end) => {
+                    account(core, &instance, &end, None);
+                    if let Some(verdict) = self.take(&key, end) {
+                        return verdict;
+                    }
+                }
+                Entered::Pending(task) => {
+                    if let Some(verdict) = self.finish(core, task, &instance, &key).await {
+                        return verdict;
+                    }
+                }
+                Entered::Closed(closed) => {
+                    let deadline = instance.context().slot.limits().call_deadline;
+                    if tokio::time::timeout(deadline, reopened(&instance, closed)).await.is_err() {
+                        timed_out(core, &instance.context().slot, instance.generation(), deadline);
+                        self.after = Some(key);
+                    }
+                }
+            }
+        }
+        self.pass()
+    }
+
+    async fn finish(
+        &mut self,
+        core: &Arc<Core>,
+        task: crate::plugin::services::BoxFuture<CallEnd>,
+        instance: &Arc<Instance>,
+        key: &HookKey,
+    ) -> Option<HookVerdict> {
+        let slot = &instance.context().slot;
+        let deadline = slot.limits().call_deadline;
+        match tokio::time::timeout(deadline, task).await {
+            Ok(end) => {
+                account(core, instance, &end, None);
+                self.take(key, end)
+            }
+            Err(_) => {
+                timed_out(core, slot, instance.generation(), deadline);
+                self.after = Some(key.clone());
+                None
+            }
+        }
+    }
+
+    fn next(&self, core: &Core, vhost: &str) -> Option<(Arc<Instance>, u64, HookKey)> {
+        let snapshot = core.snapshot();
+        let mut chain = snapshot.hooks(self.point, vhost).iter();
+        let entry = chain.find(|entry| self.after.as_ref().is_none_or(|after| entry.key > *after))?;
+        Some((Arc::clone(&entry.instance), entry.handler, entry.key.clone()))
+    }
+}

@@ -1,0 +1,314 @@
+//! What the callers of modules and those who change them share: the published snapshot, the slots, the runtime, the rest
+//! of the server. It decides nothing; `call` reads it, `swap` changes it.
+
+use super::bridge::context::{HostContext, Hub};
+use super::bridge::invoke::Code;
+use super::instance::Instance;
+use super::registration::{IqTarget, Registered, What};
+use super::registry::{Conflict, Snapshot};
+use super::runtime::ModulesRuntime;
+use super::services::{BoxFuture, HostServices, OpError, OpReply, OpRequest, Origin};
+use super::slot::{GLOBAL, Limits, Slot, SlotKey};
+use crate::config::Config;
+use arc_swap::{ArcSwap, Guard};
+use moult_plugin_api::abi::v1::op;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+/// Something that happened while a module was called, for those who watch over generations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Incident {
+    /// A handler failed, panicked or passed its deadline.
+    Failure {
+        /// Where.
+        slot: SlotKey,
+        /// Its generation.
+        generation: u64,
+        /// What, in words.
+        what: String,
+        /// Whether it was a panic.
+        panic: bool,
+    },
+    /// An instance asked to be stopped.
+    Stop {
+        /// Where.
+        slot: SlotKey,
+        /// Its generation.
+        generation: u64,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The shared state of the plugin room.
+pub struct Core {
+    config: ArcSwap<Config>,
+    runtime: ModulesRuntime,
+    services: OnceLock<Arc<dyn HostServices>>,
+    snapshot: ArcSwap<Snapshot>,
+    published: Mutex<Published>,
+    slots: Mutex<HashMap<SlotKey, Arc<Slot>>>,
+    starting: AtomicBool,
+    incidents: mpsc::Sender<Incident>,
+    this: Weak<Core>,
+}
+
+#[derive(Default)]
+struct Published {
+    version: u64,
+    instances: BTreeMap<SlotKey, Arc<Instance>>,
+}
+
+/// Incidents waiting for their watcher; more are counted by the slots all the same and dropped here.
+const INCIDENTS: usize = 1024;
+
+impl Core {
+    /// A core without modules. Incidents come out of the receiver.
+    pub fn new(config: Arc<Config>, runtime: ModulesRuntime) -> (Arc<Self>, mpsc::Receiver<Incident>) {
+        let (incidents, receiver) = mpsc::channel(INCIDENTS);
+        let core = Arc::new_cyclic(|this| Self {
+            snapshot: ArcSwap::from_pointee(empty_snapshot(&config)),
+            config: ArcSwap::new(config),
+            runtime,
+            services: OnceLock::new(),
+            published: Mutex::default(),
+            slots: Mutex::default(),
+            starting: AtomicBool::new(true),
+            incidents,
+            this: this.clone(),
+        });
+        (core, receiver)
+    }
+
+    /// Connects the rest of the server, once, before the first module is loaded.
+    pub fn connect(&self, services: Arc<dyn HostServices>) {
+        if self.services.set(services).is_err() {
+            tracing::error!("the plugin room was connected twice: this is a bug of the server");
+        }
+    }
+
+    /// The listeners are up: from now on `fatal` of a module only fails its swap.
+    pub fn is_up(&self) {
+        self.starting.store(false, Ordering::Release);
+    }
+
+    /// The configuration that holds.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Lets another configuration hold; slots get their limits, lanes follow with the next publication.
+    pub fn set_config(&self, config: Arc<Config>) {
+        self.config.store(Arc::clone(&config));
+        let slots = lock(&self.slots);
+        for slot in slots.values() {
+            slot.set_limits(limits(&config, &slot.key));
+        }
+    }
+
+    /// The tables of this moment.
+    #[inline]
+    pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    /// The runtime plugin code runs on.
+    pub fn runtime(&self) -> &ModulesRuntime {
+        &self.runtime
+    }
+
+    /// The rest of the server; `None` before `connect`.
+    pub fn connected(&self) -> Option<&Arc<dyn HostServices>> {
+        self.services.get()
+    }
+
+    /// The slot of that name, made if it is new.
+    pub fn slot(&self, key: &SlotKey) -> Arc<Slot> {
+        let mut slots = lock(&self.slots);
+        let make = || Slot::new(key.clone(), limits(&self.config.load(), key));
+        Arc::clone(slots.entry(key.clone()).or_insert_with(make))
+    }
+
+    /// All slots there have been.
+    pub fn slots(&self) -> Vec<Arc<Slot>> {
+        let mut slots: Vec<_> = lock(&self.slots).values().cloned().collect();
+        slots.sort_by(|a, b| a.key.cmp(&b.key));
+        slots
+    }
+
+    /// A context for an instance of `code` that is about to be made.
+    pub fn context(&self, code: &Code, key: &SlotKey, generation: u64) -> Arc<HostContext> {
+        let origin = Origin { module: Arc::clone(&key.module), vhost: Arc::clone(&key.vhost), generation };
+        let may_be_fatal = code
+            .library()
+            .is_some_and(|library| library.manifest().capabilities.iter().any(|c| c == "fatal"));
+        let hub: Weak<dyn Hub> = self.this.clone();
+        HostContext::new(origin, self.slot(key), hub, may_be_fatal)
+    }
+
+    /// What a publication of these changes would look like, without publishing: finds conflicts early.
+    pub fn rehearse(&self, changes: &BTreeMap<SlotKey, Option<Arc<Instance>>>) -> Result<(), Conflict> {
+        let published = lock(&self.published);
+        let instances = changed(&published.instances, changes);
+        Snapshot::build(published.version, &instances, &vhosts(&self.config.load())).map(drop)
+    }
+
+    /// Publishes all changes with one pointer store. The instances that no longer serve are handed back; they still let
+    /// calls in until they are retired.
+    pub fn publish(
+        &self,
+        changes: &BTreeMap<SlotKey, Option<Arc<Instance>>>,
+    ) -> Result<Vec<Arc<Instance>>, Conflict> {
+        let mut published = lock(&self.published);
+        let instances = changed(&published.instances, changes);
+        let version = published.version + 1;
+        let snapshot = Snapshot::build(version, &instances, &vhosts(&self.config.load()))?;
+        let old = std::mem::replace(&mut published.instances, instances);
+        published.version = version;
+        self.snapshot.store(Arc::new(snapshot));
+        let gone = changes.keys().filter_map(|key| old.get(key).cloned());
+        Ok(gone.filter(|old| !is_same(published.instances.get(old.key()), old)).collect())
+    }
+
+    /// Builds the tables again from the same instances: their registrations or the vhosts have changed.
+    pub fn republish(&self) -> Result<(), Conflict> {
+        self.publish(&BTreeMap::new()).map(drop)
+    }
+
+    /// Tells the watchers of generations.
+    pub fn report(&self, incident: Incident) {
+        if self.incidents.try_send(incident).is_err() {
+            tracing::debug!("an incident was dropped: too many are waiting");
+        }
+    }
+}
+
+impl Hub for Core {
+    fn admit(&self, origin: &Origin, what: &What) -> Result<(), String> {
+        let key = SlotKey { module: Arc::clone(&origin.module), vhost: Arc::clone(&origin.vhost) };
+        if let What::Route { domain, .. } = what
+            && self.config.load().vhosts.contains_key(&**domain)
+        {
+            return Err(format!("the domain '{domain}' is a vhost of this server"));
+        }
+        match self.snapshot.load().conflict(&key, what) {
+            Some(conflict) => Err(conflict.to_string()),
+            None => Ok(()),
+        }
+    }
+
+    fn registrations_changed(&self) -> Result<(), String> {
+        self.republish().map_err(|conflict| conflict.to_string())
+    }
+
+    fn timer_added(&self, instance: &Arc<Instance>, registered: &Registered) {
+        if let Some(core) = self.this.upgrade() {
+            super::timer::start(&core, instance, registered);
+        }
+    }
+
+    fn services(&self) -> &dyn HostServices {
+        match self.services.get() {
+            Some(services) => &**services,
+            None => &Unconnected,
+        }
+    }
+
+    fn own_op(&self, origin: &Origin, request: &OpRequest) -> Option<BoxFuture<Result<OpReply, OpError>>> {
+        match request.kind {
+            op::DISCO => Some(Box::pin(std::future::ready(self.disco(request)))),
+            op::REQUEST => {
+                let core = self.this.upgrade()?;
+                Some(super::call::Modules::of(&core).request_op(origin, request))
+            }
+            _ => None,
+        }
+    }
+
+    fn modules_runtime(&self) -> Handle {
+        self.runtime.handle()
+    }
+
+    fn is_starting(&self) -> bool {
+        self.starting.load(Ordering::Acquire)
+    }
+}
+
+impl Core {
+    fn disco(&self, request: &OpRequest) -> Result<OpReply, OpError> {
+        let host = request.args["host"].as_str().unwrap_or_default();
+        let target =
+            if request.args["target"].as_str() == Some("bare") { IqTarget::Bare } else { IqTarget::Server };
+        let snapshot = self.snapshot.load();
+        let disco = snapshot
+            .disco(host, target)
+            .ok_or_else(|| OpError::new("item-not-found", format!("'{host}' is no vhost of this server")))?;
+        let text = serde_json::to_string(disco)
+            .map_err(|e| OpError::new("internal-server-error", format!("service discovery: {e}")))?;
+        Ok(OpReply { text, ..OpReply::default() })
+    }
+}
+
+/// Answers before the server is assembled.
+struct Unconnected;
+
+impl HostServices for Unconnected {
+    fn route(&self, _: &Origin, _: crate::stanza::Stanza) -> Result<(), OpError> {
+        Err(OpError::new("service-unavailable", "the server is not assembled yet"))
+    }
+
+    fn start_op(&self, _: &Origin, _: OpRequest) -> BoxFuture<Result<OpReply, OpError>> {
+        Box::pin(std::future::ready(Err(OpError::new(
+            "service-unavailable",
+            "the server is not assembled yet",
+        ))))
+    }
+
+    fn fatal(&self, origin: &Origin, message: &str) -> ! {
+        tracing::error!(%origin, "fatal: {message}");
+        std::process::exit(1)
+    }
+}
+
+fn empty_snapshot(config: &Config) -> Snapshot {
+    // Without instances there is nothing that could clash.
+    Snapshot::build(0, &BTreeMap::new(), &vhosts(config)).unwrap_or_default()
+}
+
+fn vhosts(config: &Config) -> Vec<Arc<str>> {
+    config.vhosts.keys().map(|vhost| vhost.as_str().into()).collect()
+}
+
+fn limits(config: &Config, key: &SlotKey) -> Limits {
+    Limits::of(&config.module_settings(vhost_of(key), &key.module))
+}
+
+/// The vhost whose sections hold for a slot; none for the global ones.
+pub fn vhost_of(key: &SlotKey) -> Option<&str> {
+    (&*key.vhost != GLOBAL).then_some(&*key.vhost)
+}
+
+fn changed(
+    instances: &BTreeMap<SlotKey, Arc<Instance>>,
+    changes: &BTreeMap<SlotKey, Option<Arc<Instance>>>,
+) -> BTreeMap<SlotKey, Arc<Instance>> {
+    let mut instances = instances.clone();
+    for (key, change) in changes {
+        match change {
+            Some(instance) => drop(instances.insert(key.clone(), Arc::clone(instance))),
+            None => drop(instances.remove(key)),
+        }
+    }
+    instances
+}
+
+fn is_same(now: Option<&Arc<Instance>>, old: &Arc<Instance>) -> bool {
+    now.is_some_and(|now| Arc::ptr_eq(now, old))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,394 @@
+//! The tables every stanza looks into: who handles which IQ, route, hook, command and HTTP path. A snapshot is immutable;
+//! a swap builds another one and publishes it with one pointer store, so a reader sees all of a transaction or nothing.
+
+use super::hook::HookPoint;
+use super::instance::Instance;
+use super::lane::Lane;
+use super::registration::{CommandDecl, Identity, IqTarget, Item, Registered, What};
+use super::slot::{GLOBAL, LaneKey, Limits, SlotKey, workers_of};
+use crate::config::Discipline;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+type Table<V> = HashMap<Arc<str>, V>;
+
+/// An IQ handler as registered.
+pub struct IqEntry {
+    /// Whose.
+    pub instance: Arc<Instance>,
+    /// The module's number for it.
+    pub handler: u64,
+    /// Its namespace, shared with those who queue.
+    pub ns: Arc<str>,
+    /// `None`: it runs in the caller's task.
+    pub lane: Option<Arc<Lane>>,
+}
+
+/// A domain as registered.
+pub struct RouteEntry {
+    /// Whose.
+    pub instance: Arc<Instance>,
+    /// The module's number for it.
+    pub handler: u64,
+    /// The domain, shared with those who queue.
+    pub domain: Arc<str>,
+    /// The service's mailbox.
+    pub mailbox: Arc<Lane>,
+}
+
+/// Where a hook function stands in its chain. The order is by sequence, then module, then vhost, then the order in which
+/// the module registered: it does not change when a module is swapped.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HookKey {
+    /// Lower runs first.
+    pub sequence: i32,
+    /// Module and vhost.
+    pub slot: SlotKey,
+    /// Which one of this module's functions of that sequence.
+    pub nth: u32,
+}
+
+/// A hook function as registered.
+pub struct HookEntry {
+    /// Its place.
+    pub key: HookKey,
+    /// Whose.
+    pub instance: Arc<Instance>,
+    /// The module's number for it.
+    pub handler: u64,
+}
+
+/// A command as registered.
+pub struct CommandEntry {
+    /// Whose.
+    pub instance: Arc<Instance>,
+    /// The module's number for it.
+    pub handler: u64,
+    /// What it says of itself.
+    pub decl: CommandDecl,
+}
+
+/// An HTTP path prefix as registered.
+pub struct HttpEntry {
+    /// Begins with `/`.
+    pub prefix: Arc<str>,
+    /// Whether the admin token is needed.
+    pub admin: bool,
+    /// Whose.
+    pub instance: Arc<Instance>,
+    /// The module's number for it.
+    pub handler: u64,
+}
+
+/// What service discovery tells of a vhost or its accounts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Disco {
+    /// Namespaces, sorted.
+    pub features: Vec<Arc<str>>,
+    /// Identities.
+    pub identities: Vec<Identity>,
+    /// Items.
+    pub items: Vec<Item>,
+}
+
+#[derive(Default)]
+struct VhostTables {
+    server_iq: Table<IqEntry>,
+    bare_iq: Table<IqEntry>,
+    hooks: BTreeMap<HookPoint, Vec<HookEntry>>,
+    server_disco: Disco,
+    bare_disco: Disco,
+}
+
+/// All tables of one moment.
+#[derive(Default)]
+pub struct Snapshot {
+    /// Counts publications.
+    pub version: u64,
+    vhosts: Table<VhostTables>,
+    local: Table<RouteEntry>,
+    global: Table<Vec<RouteEntry>>,
+    commands: BTreeMap<Arc<str>, CommandEntry>,
+    /// Longest prefix first.
+    http: Vec<HttpEntry>,
+    instances: BTreeMap<SlotKey, Arc<Instance>>,
+    /// One bit per hook point that anybody hooked: what keeps unused hooks free.
+    hooked: u64,
+}
+
+/// Two modules want the same thing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} belongs to {owner} already")]
+pub struct Conflict {
+    /// Who asked.
+    pub asker: String,
+    /// For what.
+    pub what: String,
+    /// Who has it.
+    pub owner: String,
+}
+
+impl Snapshot {
+    /// Builds the tables of these instances. An error names the first conflict.
+    pub fn build(
+        version: u64,
+        instances: &BTreeMap<SlotKey, Arc<Instance>>,
+        vhosts: &[Arc<str>],
+    ) -> Result<Self, Conflict> {
+        let mut snapshot = Self { version, instances: instances.clone(), ..Self::default() };
+        for vhost in vhosts {
+            snapshot.vhosts.insert(Arc::clone(vhost), VhostTables::default());
+        }
+        for instance in instances.values() {
+            for registered in instance.context().registered() {
+                snapshot.enter(instance, registered)?;
+            }
+        }
+        snapshot.finish();
+        Ok(snapshot)
+    }
+
+    /// The handler of an IQ to `vhost` itself or to an account on it.
+    #[inline]
+    pub fn iq(&self, vhost: &str, target: IqTarget, ns: &str) -> Option<&IqEntry> {
+        let tables = self.vhosts.get(vhost)?;
+        match target {
+            IqTarget::Server => tables.server_iq.get(ns),
+            IqTarget::Bare => tables.bare_iq.get(ns),
+        }
+    }
+
+    /// The owner of a domain in the LOCAL table.
+    pub fn local_route(&self, domain: &str) -> Option<&RouteEntry> {
+        self.local.get(domain)
+    }
+
+    /// The owners of a domain in the GLOBAL table.
+    pub fn global_routes(&self, domain: &str) -> &[RouteEntry] {
+        self.global.get(domain).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether anybody hooked `point` anywhere.
+    #[inline]
+    pub fn is_hooked(&self, point: HookPoint) -> bool {
+        self.hooked & (1 << point as u8) != 0
+    }
+
+    /// The functions hooked at `point` for `vhost`, in order.
+    #[inline]
+    pub fn hooks(&self, point: HookPoint, vhost: &str) -> &[HookEntry] {
+        if !self.is_hooked(point) {
+            return &[];
+        }
+        self.vhosts.get(vhost).and_then(|tables| tables.hooks.get(&point)).map_or(&[], Vec::as_slice)
+    }
+
+    /// A command of a module.
+    pub fn command(&self, name: &str) -> Option<&CommandEntry> {
+        self.commands.get(name)
+    }
+
+    /// All commands of modules by name.
+    pub fn commands(&self) -> impl Iterator<Item = (&Arc<str>, &CommandEntry)> {
+        self.commands.iter()
+    }
+
+    /// The module path that serves `path`: the longest prefix that ends at a segment.
+    pub fn http(&self, path: &str) -> Option<&HttpEntry> {
+        self.http.iter().find(|entry| serves(&entry.prefix, path))
+    }
+
+    /// The domains in both route tables.
+    pub fn routes(&self) -> impl Iterator<Item = (&'static str, &RouteEntry)> {
+        let local = self.local.values().map(|entry| ("local", entry));
+        local.chain(self.global.values().flatten().map(|entry| ("global", entry)))
+    }
+
+    /// What service discovery tells of `vhost` or its accounts.
+    pub fn disco(&self, vhost: &str, target: IqTarget) -> Option<&Disco> {
+        let tables = self.vhosts.get(vhost)?;
+        Some(match target {
+            IqTarget::Server => &tables.server_disco,
+            IqTarget::Bare => &tables.bare_disco,
+        })
+    }
+
+    /// All serving instances.
+    pub fn instances(&self) -> &BTreeMap<SlotKey, Arc<Instance>> {
+        &self.instances
+    }
+
+    /// Whether `what` of module `asker` clashes with what another module has.
+    pub fn conflict(&self, asker: &SlotKey, what: &What) -> Option<Conflict> {
+        let owner = match what {
+            What::Route { domain, .. } => self.owner_of_domain(domain, asker),
+            What::Iq { ns, target, .. } => {
+                let vhosts = self.vhosts.keys().filter(|vhost| concerns(asker, vhost));
+                let mut entries = vhosts.filter_map(|vhost| self.iq(vhost, *target, ns));
+                entries
+                    .find(|entry| entry.instance.key() != asker && !is_mine(entry, asker))
+                    .map(|e| e.instance.key())
+            }
+            What::Command { name, .. } => self.command(name).map(|entry| entry.instance.key()),
+            What::Http { prefix, .. } => {
+                self.http.iter().find(|entry| entry.prefix == *prefix).map(|entry| entry.instance.key())
+            }
+            _ => None,
+        }?;
+        (owner.module != asker.module).then(|| conflict(asker, what, owner))
+    }
+
+    fn owner_of_domain(&self, domain: &str, asker: &SlotKey) -> Option<&SlotKey> {
+        let local = self.local.get(domain);
+        let mut owners =
+            local.into_iter().chain(self.global_routes(domain)).map(|entry| entry.instance.key());
+        owners.find(|owner| owner.module != asker.module)
+    }
+
+    fn enter(&mut self, instance: &Arc<Instance>, registered: Registered) -> Result<(), Conflict> {
+        let Registered { handler, what, .. } = registered;
+        if let Some(conflict) = self.conflict(instance.key(), &what) {
+            return Err(conflict);
+        }
+        match what {
+            What::Route { local, domain } => self.enter_route(instance, handler, local, domain),
+            What::Iq { ns, target, discipline } => self.enter_iq(instance, handler, ns, target, discipline),
+            What::Hook { point, sequence } => self.enter_hook(instance, handler, point, sequence),
+            What::Command { name, decl } => {
+                let entry = CommandEntry { instance: Arc::clone(instance), handler, decl };
+                self.commands.entry(name).or_insert(entry);
+            }
+            What::Http { prefix, admin } => {
+                self.http.push(HttpEntry { prefix, admin, instance: Arc::clone(instance), handler });
+            }
+            What::Feature { var, target } => {
+                self.for_vhosts(instance, |tables| disco_of(tables, target).features.push(Arc::clone(&var)));
+            }
+            What::Identity { domain, identity } => {
+                // An identity of a service's own domain is told by the service itself.
+                if domain.is_empty() {
+                    self.for_vhosts(instance, |tables| tables.server_disco.identities.push(identity.clone()));
+                }
+            }
+            What::Item(item) => {
+                self.for_vhosts(instance, |tables| tables.server_disco.items.push(item.clone()));
+            }
+            What::Timer { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn enter_route(&mut self, instance: &Arc<Instance>, handler: u64, local: bool, domain: Arc<str>) {
+        let mailbox = instance.context().slot.lane(LaneKey::Mailbox, 1);
+        let item = Item { jid: domain.to_string(), ..Item::default_for(instance.key()) };
+        self.for_vhosts(instance, |tables| tables.server_disco.items.push(item.clone()));
+        let entry =
+            RouteEntry { instance: Arc::clone(instance), handler, domain: Arc::clone(&domain), mailbox };
+        if local {
+            self.local.insert(domain, entry);
+        } else {
+            self.global.entry(domain).or_default().push(entry);
+        }
+    }
+
+    fn enter_iq(
+        &mut self,
+        instance: &Arc<Instance>,
+        handler: u64,
+        ns: Arc<str>,
+        target: IqTarget,
+        asked: Option<Discipline>,
+    ) {
+        let slot = &instance.context().slot;
+        let limits = slot.limits();
+        let discipline = discipline_of(&limits, asked);
+        let lane = (discipline != Discipline::NoQueue).then(|| {
+            slot.lane(LaneKey::Iq(target, Arc::clone(&ns)), workers_of(discipline, limits.queue_length))
+        });
+        self.for_vhosts(instance, |tables| {
+            disco_of(tables, target).features.push(Arc::clone(&ns));
+            let entry =
+                IqEntry { instance: Arc::clone(instance), handler, ns: Arc::clone(&ns), lane: lane.clone() };
+            let table = match target {
+                IqTarget::Server => &mut tables.server_iq,
+                IqTarget::Bare => &mut tables.bare_iq,
+            };
+            table.insert(Arc::clone(&ns), entry);
+        });
+    }
+
+    fn enter_hook(&mut self, instance: &Arc<Instance>, handler: u64, point: HookPoint, sequence: i32) {
+        self.hooked |= 1 << point as u8;
+        self.for_vhosts(instance, |tables| {
+            let chain = tables.hooks.entry(point).or_default();
+            let slot = instance.key();
+            let same = chain.iter().filter(|e| e.key.sequence == sequence && e.key.slot == *slot).count();
+            let key = HookKey { sequence, slot: slot.clone(), nth: u32::try_from(same).unwrap_or(u32::MAX) };
+            chain.push(HookEntry { key, instance: Arc::clone(instance), handler });
+        });
+    }
+
+    /// Applies `change` to the tables of each vhost that `instance` serves.
+    fn for_vhosts(&mut self, instance: &Instance, mut change: impl FnMut(&mut VhostTables)) {
+        for (vhost, tables) in &mut self.vhosts {
+            if concerns(instance.key(), vhost) {
+                change(tables);
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        self.http.sort_by(|a, b| b.prefix.len().cmp(&a.prefix.len()).then_with(|| a.prefix.cmp(&b.prefix)));
+        for tables in self.vhosts.values_mut() {
+            for chain in tables.hooks.values_mut() {
+                chain.sort_by(|a, b| a.key.cmp(&b.key));
+            }
+            for disco in [&mut tables.server_disco, &mut tables.bare_disco] {
+                disco.features.sort();
+                disco.features.dedup();
+            }
+        }
+    }
+}
+
+impl Item {
+    fn default_for(key: &SlotKey) -> Self {
+        Self { jid: String::new(), name: key.module.to_string(), node: String::new() }
+    }
+}
+
+fn discipline_of(limits: &Limits, asked: Option<Discipline>) -> Discipline {
+    limits.discipline.or(asked).unwrap_or(Discipline::OneQueue)
+}
+
+fn disco_of(tables: &mut VhostTables, target: IqTarget) -> &mut Disco {
+    match target {
+        IqTarget::Server => &mut tables.server_disco,
+        IqTarget::Bare => &mut tables.bare_disco,
+    }
+}
+
+fn concerns(slot: &SlotKey, vhost: &str) -> bool {
+    &*slot.vhost == GLOBAL || &*slot.vhost == vhost
+}
+
+fn is_mine(entry: &IqEntry, asker: &SlotKey) -> bool {
+    entry.instance.key().module == asker.module
+}
+
+fn serves(prefix: &str, path: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/');
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn conflict(asker: &SlotKey, what: &What, owner: &SlotKey) -> Conflict {
+    let what = match what {
+        What::Route { domain, .. } => format!("the domain '{domain}'"),
+        What::Iq { ns, .. } => format!("the IQ namespace '{ns}'"),
+        What::Command { name, .. } => format!("the command '{name}'"),
+        What::Http { prefix, .. } => format!("the HTTP path '{prefix}'"),
+        _ => "this".to_owned(),
+    };
+    Conflict { asker: asker.to_string(), what, owner: owner.to_string() }
+}
