@@ -1,3 +1,33 @@
-//! One XML stream: negotiation states, TLS, timeouts, stream errors; a core without I/O and a driver.
+//! One XML stream of a client: what RFC 6120 lets the two sides say to each other, and in which order.
+//!
+//! * [`Stream`] is the core. It does no input or output: bytes from the peer go in, bytes for the peer and [`Action`]s
+//!   come out, and whoever drives it tells it how each action ended. Its states are named for what they await.
+//! * [`io`] and [`tls`] are the tools of the driver, which is the task per connection in `listener`.
+//! * [`StreamHost`] and [`StreamEvents`] are what a stream asks of the rest of the server. The stream knows no router
+//!   and no session table.
+//!
+//! Promises: input may come byte by byte or with everything pipelined that may be pipelined; every violation ends in the
+//! stream error that RFC 6120 section 4.9.3 names for it; no stanza is looked at before the peer is authenticated and
+//! bound, except IQs that the host expressly takes before (in-band registration); bytes that were pipelined before TLS
+//! started are never believed.
+//!
+//! Seams, not built here: stream management (XEP-0198) and client state (XEP-0352) enter where [`Stream`] meets a
+//! first-level element that is no stanza; WebSocket framing (RFC 7395) replaces `header`, the only place that writes how
+//! a stream opens and closes; federation is another role beside [`Stream`] over the same `io`, `tls` and `header`.
 
+mod action;
+mod bind;
+mod events;
+mod features;
+mod header;
+mod negotiation;
+mod sasl;
+mod settings;
+
+pub mod io;
 pub mod tls;
+
+pub use action::{Action, LoginStep};
+pub use events::{BindRequest, FeatureStage, StreamEvents, StreamHost, Work};
+pub use negotiation::Stream;
+pub use settings::StreamSettings;

@@ -128,7 +128,8 @@ impl Certificates {
                     refused.retain(|(path, _)| *path != source.chain);
                     table.extend(serving.cloned());
                 }
-                Err((content, error)) => {
+                Err(refusal) => {
+                    let (content, error) = *refusal;
                     note_refusal(refused, source, content, &error);
                     report.kept.push(error);
                     table.extend(serving.cloned());
@@ -145,8 +146,8 @@ fn renew(
     source: &CertificateSource,
     serving: Option<&Arc<Certificate>>,
     minimum: MinimumVersion,
-) -> Result<Option<Arc<Certificate>>, (Refused, CertificateError)> {
-    let files = Files::read(source).map_err(|error| (Refused::Unreadable, error))?;
+) -> Result<Option<Arc<Certificate>>, Box<(Refused, CertificateError)>> {
+    let files = Files::read(source).map_err(|error| Box::new((Refused::Unreadable, error)))?;
     let fingerprint = files.fingerprint();
     let is_current = |old: &Arc<Certificate>| {
         old.fingerprint == fingerprint && old.source == *source && old.minimum == minimum
@@ -155,7 +156,8 @@ fn renew(
         return Ok(None);
     }
     let new = Certificate::from_files(source, &files, minimum);
-    new.map(|certificate| Some(Arc::new(certificate))).map_err(|error| (Refused::Content(fingerprint), error))
+    new.map(|certificate| Some(Arc::new(certificate)))
+        .map_err(|error| Box::new((Refused::Content(fingerprint), error)))
 }
 
 fn note_refusal(

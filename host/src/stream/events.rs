@@ -1,0 +1,91 @@
+//! What a stream asks of the rest of the server, declared here and implemented where router and sessions are known.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use crate::auth::LoginContext;
+use crate::auth::sasl::{ChannelBindings, Offer};
+use crate::stanza::{Jid, Stanza, StanzaError};
+
+/// Something that takes a while. It is polled by the connection's task and dropped with it.
+pub type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Which features are being announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FeatureStage {
+    /// Beside the mechanisms, once login is possible.
+    BeforeLogin,
+    /// Beside resource binding.
+    AfterLogin,
+}
+
+/// Questions with an answer at hand.
+pub trait StreamHost: Send + Sync {
+    /// Whether streams to this domain (prepared, in Unicode form) are welcome.
+    fn serves(&self, domain: &str) -> bool;
+
+    /// In whose name to answer a peer that named no domain of ours.
+    fn default_domain(&self) -> String;
+
+    /// Whether there is a certificate to speak TLS with.
+    fn offers_tls(&self) -> bool;
+
+    /// What the login may use on such a stream.
+    fn offer(&self, domain: &str, encrypted: bool, bindings: ChannelBindings) -> Offer;
+
+    /// Appends features that others have registered, as whole elements.
+    fn write_features(&self, stage: FeatureStage, domain: &str, out: &mut String) {
+        let _ = (stage, domain, out);
+    }
+}
+
+/// What happens on streams. Methods do not block; what takes a while is returned as [`Work`].
+pub trait StreamEvents: StreamHost + 'static {
+    /// The handle of a bound resource. Dropping it must end the session, whatever happened to the connection.
+    type Session: Send + Sync + 'static;
+    /// Where the session puts what is for this connection.
+    type Outbox: Send + 'static;
+
+    /// What a login from this address works with.
+    fn login_context(&self, peer: SocketAddr) -> LoginContext;
+
+    /// Takes an IQ from a peer that has not logged in. `None`: nobody wants it, which ends the stream.
+    fn before_login(&self, stanza: Stanza, domain: &str, peer: SocketAddr) -> Work<Option<Stanza>> {
+        let _ = (stanza, domain, peer);
+        Box::pin(std::future::ready(None))
+    }
+
+    /// Binds a resource.
+    fn bind(&self, request: BindRequest<Self::Outbox>) -> Work<Result<Self::Session, StanzaError>>;
+
+    /// The full JID that was bound.
+    fn full_jid(&self, session: &Self::Session) -> Jid;
+
+    /// Takes a stanza inwards. `None` if that is done; else the next stanza waits for it.
+    fn deliver(&self, session: &Self::Session, stanza: Stanza) -> Option<Work<()>>;
+
+    /// The stream is over. `unsent` is what was taken from the outbox and never written, in order. The connection's
+    /// task waits for the farewells, within bounds.
+    fn ended(&self, session: Self::Session, unsent: Vec<Stanza>) -> Work<()>;
+}
+
+/// A stream's wish for a resource.
+#[derive(Debug)]
+pub struct BindRequest<O> {
+    /// The account: a bare JID.
+    pub account: Jid,
+    /// The resource that the client asked for, as it wrote it.
+    pub resource: Option<String>,
+    /// Where the session puts what is for this connection.
+    pub outbox: O,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// Whether TLS was there from the first byte.
+    pub direct_tls: bool,
+    /// The mechanism of the login.
+    pub mechanism: String,
+    /// TLS version and cipher suite.
+    pub tls: Option<String>,
+    /// The stream's id.
+    pub stream_id: String,
+}

@@ -1,0 +1,222 @@
+//! A TCP socket, from some moment on under TLS.
+
+use std::io::{self, IoSlice, Write};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::outgoing::{MAX_SLICES, Outgoing};
+use super::{INPUT_BYTES, Scratch};
+use crate::stream::tls::{Certificates, Received, TlsFacts, TlsFault, TlsSession};
+
+/// How much plaintext is encrypted before the records go out: what one TLS record can hold.
+const RECORD_BYTES: usize = 16 * 1024;
+
+/// One connection's way to its peer.
+pub struct Transport {
+    socket: TcpStream,
+    tls: Option<TlsSession>,
+}
+
+/// What one read gave.
+#[derive(Debug)]
+pub struct Input<'a> {
+    /// Bytes that came over the wire, for the rate limit.
+    pub wire: usize,
+    /// What they say. Empty while TLS shakes hands, and at the end.
+    pub text: &'a [u8],
+    /// Nothing follows.
+    pub ended: bool,
+}
+
+/// What became of the unsent pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flush {
+    /// Everything was handed to the kernel. If not, the task is woken when the socket takes more.
+    pub complete: bool,
+    /// The socket took at least something.
+    pub progress: bool,
+}
+
+/// Why a connection came to its end without a word.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The network's or the peer's doing.
+    #[error("the connection to the peer broke: {0}")]
+    Socket(#[from] io::Error),
+    /// TLS failed; an alert may be waiting to be flushed.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
+}
+
+impl Transport {
+    /// A socket without TLS.
+    pub fn plain(socket: TcpStream) -> Self {
+        Self { socket, tls: None }
+    }
+
+    /// A socket whose peer speaks TLS from the first byte (XEP-0368).
+    pub fn direct_tls(socket: TcpStream, certificates: Arc<Certificates>) -> Self {
+        Self { socket, tls: Some(TlsSession::new(certificates, None)) }
+    }
+
+    /// Speaks TLS from here on (STARTTLS). What was queued before has to be flushed before.
+    pub fn start_tls(&mut self, certificates: Arc<Certificates>, host: Option<&str>) {
+        self.tls = Some(TlsSession::new(certificates, host));
+    }
+
+    /// Whether TLS is spoken, its handshake included.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Whether the peers are still shaking hands.
+    pub fn is_handshaking(&self) -> bool {
+        self.tls.as_ref().is_some_and(TlsSession::is_handshaking)
+    }
+
+    /// What the handshake agreed on, once it is complete.
+    pub fn tls_facts(&self) -> Option<TlsFacts> {
+        self.tls.as_ref().and_then(TlsSession::facts)
+    }
+
+    /// Reads once, at most that many bytes. Pending: the task is woken when the socket has something.
+    pub fn poll_read<'s>(
+        &mut self,
+        context: &mut Context<'_>,
+        scratch: &'s mut Scratch,
+        at_most: usize,
+    ) -> Poll<Result<Input<'s>, TransportError>> {
+        let room = at_most.clamp(1, INPUT_BYTES);
+        let mut buffer = ReadBuf::new(&mut scratch.input[..room]);
+        ready!(Pin::new(&mut self.socket).poll_read(context, &mut buffer))?;
+        let wire = buffer.filled().len();
+        let Some(tls) = &mut self.tls else {
+            return Poll::Ready(Ok(Input { wire, text: &scratch.input[..wire], ended: wire == 0 }));
+        };
+        scratch.plaintext.clear();
+        let received = tls.receive(&scratch.input[..wire], &mut scratch.plaintext)?;
+        let ended = wire == 0 || received == Received::Closed;
+        Poll::Ready(Ok(Input { wire, text: &scratch.plaintext, ended }))
+    }
+
+    /// Writes what is queued, as much as the socket takes.
+    pub fn poll_flush(
+        &mut self,
+        context: &mut Context<'_>,
+        scratch: &mut Scratch,
+        outgoing: &mut Outgoing,
+    ) -> io::Result<Flush> {
+        match &mut self.tls {
+            None => flush_plain(&mut self.socket, context, outgoing),
+            Some(tls) => flush_tls(tls, &mut self.socket, context, &mut scratch.record, outgoing),
+        }
+    }
+
+    /// Queues TLS's own farewell; the next flush sends it.
+    pub fn send_close_notify(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+        }
+    }
+
+    /// Tells the peer's TCP that nothing more comes. What is queued should have been flushed before.
+    pub fn shut_down_writing(&mut self, context: &mut Context<'_>) {
+        // A socket has no buffer of its own to flush, so this completes at once; an error means that it is gone.
+        let _ = Pin::new(&mut self.socket).poll_shutdown(context);
+    }
+}
+
+fn flush_plain(
+    socket: &mut TcpStream,
+    context: &mut Context<'_>,
+    outgoing: &mut Outgoing,
+) -> io::Result<Flush> {
+    let mut progress = false;
+    while !outgoing.is_empty() {
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let count = outgoing.slices(&mut slices);
+        match Pin::new(&mut *socket).poll_write_vectored(context, &slices[..count]) {
+            Poll::Pending => return Ok(Flush { complete: false, progress }),
+            Poll::Ready(written) => outgoing.advance(some(written?)?),
+        }
+        progress = true;
+    }
+    Ok(Flush { complete: true, progress })
+}
+
+fn flush_tls(
+    tls: &mut TlsSession,
+    socket: &mut TcpStream,
+    context: &mut Context<'_>,
+    record: &mut Vec<u8>,
+    outgoing: &mut Outgoing,
+) -> io::Result<Flush> {
+    let mut progress = false;
+    loop {
+        while tls.wants_write() {
+            match tls.write_to(&mut PolledSocket { socket, context }) {
+                Ok(written) => progress |= written > 0,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Flush { complete: false, progress });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if outgoing.is_empty() || tls.is_handshaking() {
+            return Ok(Flush { complete: outgoing.is_empty(), progress });
+        }
+        encrypt_some(tls, record, outgoing)?;
+    }
+}
+
+/// Puts small pieces together so that they share a record; a large one goes without a copy.
+fn encrypt_some(tls: &mut TlsSession, record: &mut Vec<u8>, outgoing: &mut Outgoing) -> io::Result<()> {
+    record.clear();
+    while let Some(piece) = outgoing.pop_within(RECORD_BYTES - record.len()) {
+        record.extend_from_slice(piece.bytes());
+    }
+    if !record.is_empty() {
+        return tls.send(record);
+    }
+    match outgoing.pop() {
+        Some(large) => tls.send(large.bytes()),
+        None => Ok(()),
+    }
+}
+
+fn some(written: usize) -> io::Result<usize> {
+    if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(written) }
+}
+
+/// Lets rustls write into a socket that may have to be waited for.
+struct PolledSocket<'a, 'c> {
+    socket: &'a mut TcpStream,
+    context: &'a mut Context<'c>,
+}
+
+impl PolledSocket<'_, '_> {
+    fn outcome(polled: Poll<io::Result<usize>>) -> io::Result<usize> {
+        match polled {
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+            Poll::Ready(written) => some(written?),
+        }
+    }
+}
+
+impl Write for PolledSocket<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Self::outcome(Pin::new(&mut *self.socket).poll_write(self.context, bytes))
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Self::outcome(Pin::new(&mut *self.socket).poll_write_vectored(self.context, slices))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
