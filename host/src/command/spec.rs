@@ -8,18 +8,18 @@ use serde::Serialize;
 pub type Text = Cow<'static, str>;
 
 /// Everything that is known about a command without running it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CommandSpec {
     /// ejabberd's name where it has the command.
     pub name: Text,
     /// Groups for `help` and for permissions (`[tag:NAME]`).
-    pub tags: Cow<'static, [Text]>,
+    pub tags: Vec<Text>,
     /// One sentence.
     pub summary: Text,
-    /// Further paragraphs for the reference, possibly none.
+    /// Further sentences for the reference, possibly none.
     pub description: Text,
     /// Arguments in ejabberd's order; flags last.
-    pub args: Cow<'static, [ArgSpec]>,
+    pub args: Vec<ArgSpec>,
     /// The shape of the answer.
     pub result: ResultKind,
     /// Who may call it where no permission group says otherwise.
@@ -29,7 +29,7 @@ pub struct CommandSpec {
 }
 
 /// One argument.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ArgSpec {
     /// Its name in JSON, in help, and as a flag.
     pub name: Text,
@@ -37,7 +37,7 @@ pub struct ArgSpec {
     pub kind: ArgKind,
     /// Whether it may be left out.
     pub optional: bool,
-    /// Whether it must not appear in a log, a process list hint or a history.
+    /// Whether it must not appear in a log.
     pub secret: bool,
     /// One sentence.
     pub doc: Text,
@@ -53,20 +53,20 @@ pub enum ArgKind {
     Integer,
     /// `true` or `false`.
     Boolean,
-    /// A bare or full JID.
+    /// A bare or full JID; handlers get it normalised.
     Jid,
-    /// The localpart of an account.
+    /// The localpart of an account; handlers get it normalised.
     User,
-    /// A vhost.
+    /// A domain; handlers get it normalised.
     Host,
-    /// A module id, `module@vhost` included.
+    /// A module id, possibly with `@vhost`.
     Module,
-    /// Texts: a JSON array, or positionally one text with commas.
+    /// Texts: a JSON array, or on a command line all the rest, split at commas.
     List,
-    /// A duration as in the configuration.
+    /// A duration as in the configuration; handlers get milliseconds.
     Duration,
     /// One of these texts.
-    Choice(Cow<'static, [Text]>),
+    Choice(Vec<Text>),
     /// A boolean that is written `--name` on a command line and is false where absent.
     Flag,
 }
@@ -84,7 +84,7 @@ pub enum ResultKind {
     /// Scalars, one per line.
     List,
     /// Objects as rows of a table with these columns.
-    Table(Cow<'static, [Text]>),
+    Table(Vec<Text>),
     /// An object, one fact per line.
     Object,
 }
@@ -99,4 +99,155 @@ pub enum Permission {
     Admin,
     /// Everybody who can reach a front end.
     Everybody,
+}
+
+impl CommandSpec {
+    /// A command for admins that changes nothing, takes nothing and answers with a sentence.
+    pub fn new(name: impl Into<Text>, tag: impl Into<Text>, summary: impl Into<Text>) -> CommandSpec {
+        CommandSpec {
+            name: name.into(),
+            tags: vec![tag.into()],
+            summary: summary.into(),
+            description: Text::default(),
+            args: Vec::new(),
+            result: ResultKind::Text,
+            permission: Permission::Admin,
+            changes_state: false,
+        }
+    }
+
+    /// The same with one more argument that must be given.
+    pub fn arg(mut self, name: &'static str, kind: ArgKind, doc: &'static str) -> CommandSpec {
+        self.args.push(ArgSpec::new(name, kind, doc));
+        self
+    }
+
+    /// The same with one more argument that may be left out.
+    pub fn optional(mut self, name: &'static str, kind: ArgKind, doc: &'static str) -> CommandSpec {
+        self.args.push(ArgSpec { optional: true, ..ArgSpec::new(name, kind, doc) });
+        self
+    }
+
+    /// The same with one more argument that must be given and never be logged.
+    pub fn secret(mut self, name: &'static str, doc: &'static str) -> CommandSpec {
+        self.args.push(ArgSpec { secret: true, ..ArgSpec::new(name, ArgKind::String, doc) });
+        self
+    }
+
+    /// The same with one more flag.
+    pub fn flag(self, name: &'static str, doc: &'static str) -> CommandSpec {
+        self.optional(name, ArgKind::Flag, doc)
+    }
+
+    /// The same with this shape of answer.
+    pub fn returns(self, result: ResultKind) -> CommandSpec {
+        CommandSpec { result, ..self }
+    }
+
+    /// The same with a table of these columns as answer.
+    pub fn returns_table(self, columns: &[&'static str]) -> CommandSpec {
+        self.returns(ResultKind::Table(columns.iter().map(|column| Text::Borrowed(column)).collect()))
+    }
+
+    /// The same with further sentences for the reference.
+    pub fn described(self, description: impl Into<Text>) -> CommandSpec {
+        CommandSpec { description: description.into(), ..self }
+    }
+
+    /// The same as a command that changes something.
+    pub fn changing(self) -> CommandSpec {
+        CommandSpec { changes_state: true, ..self }
+    }
+
+    /// The same for the local control socket only.
+    pub fn local(self) -> CommandSpec {
+        CommandSpec { permission: Permission::Local, ..self }
+    }
+
+    /// One line: `register USER HOST PASSWORD`, optional arguments in brackets.
+    pub fn usage(&self) -> String {
+        let mut usage = self.name.to_string();
+        for arg in &self.args {
+            usage.push(' ');
+            usage.push_str(&arg.usage());
+        }
+        usage
+    }
+
+    /// The argument of that name; `-` and `_` are the same.
+    pub fn find_arg(&self, name: &str) -> Option<&ArgSpec> {
+        let name = name.replace('-', "_");
+        self.args.iter().find(|arg| arg.name == name)
+    }
+}
+
+impl ArgSpec {
+    /// An argument that must be given.
+    pub fn new(name: impl Into<Text>, kind: ArgKind, doc: impl Into<Text>) -> ArgSpec {
+        ArgSpec { name: name.into(), kind, optional: false, secret: false, doc: doc.into() }
+    }
+
+    /// Whether it is written `--name`.
+    pub fn is_flag(&self) -> bool {
+        self.kind == ArgKind::Flag
+    }
+
+    /// How a usage line shows it.
+    pub fn usage(&self) -> String {
+        let shown = match &self.kind {
+            ArgKind::Flag => format!("--{}", self.name.replace('_', "-")),
+            ArgKind::List => format!("{}...", self.name.to_uppercase()),
+            ArgKind::Choice(choices) => choices.join("|"),
+            _ => self.name.to_uppercase(),
+        };
+        if self.optional { format!("[{shown}]") } else { shown }
+    }
+}
+
+impl ArgKind {
+    /// The kind a module's manifest calls `name`; an unknown word is a plain text.
+    pub fn from_name(name: &str) -> ArgKind {
+        match name {
+            "integer" => ArgKind::Integer,
+            "boolean" | "bool" => ArgKind::Boolean,
+            "jid" => ArgKind::Jid,
+            "user" => ArgKind::User,
+            "host" => ArgKind::Host,
+            "module" => ArgKind::Module,
+            "list" => ArgKind::List,
+            "duration" => ArgKind::Duration,
+            "flag" => ArgKind::Flag,
+            _ => ArgKind::String,
+        }
+    }
+}
+
+impl ResultKind {
+    /// The shape a module's manifest calls `name`; an unknown word is a plain text.
+    pub fn from_name(name: &str) -> ResultKind {
+        match name {
+            "code" => ResultKind::Code,
+            "integer" => ResultKind::Integer,
+            "list" => ResultKind::List,
+            "object" => ResultKind::Object,
+            "table" => ResultKind::Table(Vec::new()),
+            _ => ResultKind::Text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_usage_line_shows_what_may_be_left_out() {
+        let choice = ArgKind::Choice(vec!["soft".into(), "brutal".into()]);
+        let spec = CommandSpec::new("update", "modules", "Updates.")
+            .arg("modules", ArgKind::List, "Which.")
+            .optional("mode", choice, "How.")
+            .flag("dry_run", "Whether to look only.");
+        assert_eq!(spec.usage(), "update MODULES... [soft|brutal] [--dry-run]");
+        assert!(spec.find_arg("dry-run").is_some_and(ArgSpec::is_flag));
+    }
 }

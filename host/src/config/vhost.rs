@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::reader::Section;
 use super::server::read_bare_jids;
 use super::{Certificate, ModuleSection};
+use crate::stanza::Jid;
 
 /// One virtual host.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -63,20 +64,12 @@ impl Vhost {
 
 /// The one spelling of a domain under which it is looked up, or `None` if it is no domain (RFC 7622 section 3.2).
 pub fn normalised_domain(domain: &str) -> Option<String> {
-    let (unicode, valid) = idna::domain_to_unicode(domain.strip_suffix('.').unwrap_or(domain));
-    let is_name = |c: char| c.is_alphanumeric() || "-._:[]".contains(c);
-    (valid.is_ok() && !unicode.is_empty() && unicode.len() <= 1023 && unicode.chars().all(is_name))
-        .then_some(unicode)
+    let jid = Jid::parse(domain).ok()?;
+    jid.is_domain().then(|| jid.domain().to_owned())
 }
 
 /// A bare JID in its normalised form: `localpart@domain`, or a domain.
 pub(super) fn bare_jid(text: &str) -> Option<String> {
-    match text.split_once('@') {
-        None => normalised_domain(text),
-        Some((local, domain)) => {
-            let good =
-                !local.is_empty() && !local.contains(|c: char| c.is_whitespace() || "\"&'/:<>@".contains(c));
-            good.then_some(format!("{}@{}", local.to_lowercase(), normalised_domain(domain)?))
-        }
-    }
+    let jid = Jid::parse(text).ok()?;
+    jid.is_bare().then(|| jid.to_string())
 }

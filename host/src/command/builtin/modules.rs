@@ -1,0 +1,80 @@
+//! Commands about modules: looking, updating, loading, undoing.
+
+use super::super::{ArgKind, CommandSpec, ResultKind};
+
+const TAG: &str = "modules";
+
+/// The specs, in the order in which help shows them.
+pub(super) fn specs() -> Vec<CommandSpec> {
+    [looking(), updating(), loading()].concat()
+}
+
+fn looking() -> Vec<CommandSpec> {
+    vec![
+        CommandSpec::new("update_list", TAG, "Lists the modules whose library differs from the loaded one.")
+            .flag("all", "Whether to list new, removed and failed ones too, with their state.")
+            .returns(ResultKind::List)
+            .described("One module per line; no line means that there is nothing to update."),
+        CommandSpec::new("update_info", TAG, "Shows what an update would do, and changes nothing.")
+            .optional("modules", ArgKind::List, "Modules, or all; all where absent.")
+            .returns(ResultKind::Object)
+            .described(
+                "The six facts of ejabberd: directory, modules, script (load, update or restart for each module), \
+                 low-level script with its point of no return, purge mode, check. What still holds old generations, \
+                 and what they cost, stands behind them.",
+            ),
+        CommandSpec::new("update_history", TAG, "Lists the updates of this server, the last one first.")
+            .optional("limit", ArgKind::Integer, "How many at most; 20 where absent.")
+            .returns_table(&["id", "time", "trigger", "modules", "result", "ms"]),
+        CommandSpec::new("module_list", TAG, "Lists the modules that are known, with their state.")
+            .returns_table(&["module", "version", "generation", "state", "vhosts", "retained"]),
+        CommandSpec::new("module_info", TAG, "Shows everything about one module.")
+            .arg("module", ArgKind::Module, "Its id, or its id@vhost for one instance.")
+            .returns(ResultKind::Object)
+            .described("Manifest, options with their defaults, instances, registrations, calls, old generations."),
+        CommandSpec::new("module_metrics", TAG, "Shows calls, errors, panics, queue and latency of each module.")
+            .optional("module", ArgKind::Module, "Only this one.")
+            .returns_table(&["module", "calls", "errors", "panics", "queued", "p50_us", "p99_us", "retained_bytes"]),
+    ]
+}
+
+fn updating() -> Vec<CommandSpec> {
+    vec![
+        CommandSpec::new("update", TAG, "Swaps modules for the libraries that lie in the plugin folder now.")
+            .arg("modules", ArgKind::List, "Modules, or all for every changed and new one.")
+            .flag("soft", "Whether to wait for calls on the old generation as long as they take.")
+            .flag("brutal", "Whether to cut calls on the old generation at once, with error replies.")
+            .flag("force", "Whether to go on although the check of the plan says error.")
+            .returns(ResultKind::Object)
+            .changing()
+            .described(
+                "One transaction over everything named: if any part of it fails before the point of no return, \
+                 nothing has changed; if any fails in the health window after it, everything is put back.",
+            ),
+        CommandSpec::new("rollback", TAG, "Puts the former generation of a module back.")
+            .arg("module", ArgKind::Module, "Which one.")
+            .optional("generation", ArgKind::Integer, "Which generation; the one before the present where absent.")
+            .returns(ResultKind::Object)
+            .changing(),
+        CommandSpec::new("restart_module", TAG, "Stops a module on a vhost, and starts it with the library that lies there now.")
+            .arg("host", ArgKind::Host, "The vhost.")
+            .arg("module", ArgKind::Module, "The module.")
+            .returns(ResultKind::Integer)
+            .changing()
+            .described("0 means restarted, 1 that it was not running there, 2 that its new library could not be loaded."),
+    ]
+}
+
+fn loading() -> Vec<CommandSpec> {
+    vec![
+        CommandSpec::new("module_load", TAG, "Loads a module that lies in the plugin folder, or starts it on one more vhost.")
+            .arg("module", ArgKind::Module, "Its id, or its id@vhost.")
+            .returns(ResultKind::Object)
+            .changing(),
+        CommandSpec::new("module_unload", TAG, "Stops a module, on one vhost or everywhere, and unloads it in the latter case.")
+            .arg("module", ArgKind::Module, "Its id, or its id@vhost.")
+            .returns(ResultKind::Object)
+            .changing()
+            .described("Comes back when it is really gone, or says what still holds it. Its library stays where it lies."),
+    ]
+}

@@ -1,0 +1,97 @@
+//! Commands about the server: its life, configuration, logs, numbers, and the table itself.
+
+use super::super::{ArgKind, CommandSpec, ResultKind, Text};
+
+/// The specs, in the order in which help shows them.
+pub(super) fn specs() -> Vec<CommandSpec> {
+    [life(), configuration(), logs(), statistics(), table()].concat()
+}
+
+fn life() -> Vec<CommandSpec> {
+    vec![
+        CommandSpec::new(
+            "status",
+            "server",
+            "Shows phase, version, uptime, routers, managers and their counters.",
+        )
+        .returns(ResultKind::Object),
+        CommandSpec::new("stop", "server", "Closes all streams and stops the server.")
+            .changing()
+            .local()
+            .described("Comes back when the stop has begun; `moultctl stopped` waits for its end."),
+    ]
+}
+
+fn configuration() -> Vec<CommandSpec> {
+    vec![
+        CommandSpec::new("reload_config", "config", "Reads the configuration again and makes its differences real.")
+            .flag("dry_run", "Whether to list the differences only.")
+            .returns_table(&["path", "before", "after", "effect"])
+            .changing()
+            .described(
+                "All or nothing: a file with a mistake changes nothing. Each difference says whether it is applied, \
+                 needs a restart of the module or of the server.",
+            ),
+        CommandSpec::new("dump_config", "config", "Shows the effective configuration, defaults included, secrets masked.")
+            .optional("out", ArgKind::String, "A file to write it to; only the local control socket may name one.")
+            .described("The answer is TOML and could be used as a configuration file."),
+    ]
+}
+
+fn logs() -> Vec<CommandSpec> {
+    vec![
+        CommandSpec::new("get_loglevel", "logs", "Shows the level of the log, or that of one module.")
+            .optional("module", ArgKind::Module, "Which module; the server where absent."),
+        CommandSpec::new(
+            "set_loglevel",
+            "logs",
+            "Sets the level of the log, or that of one module, until the next reload.",
+        )
+        .arg(
+            "level",
+            ArgKind::String,
+            "none, emergency, alert, critical, error, warning, notice, info, debug; or 0 to 5.",
+        )
+        .optional("module", ArgKind::Module, "Which module; the server where absent.")
+        .returns(ResultKind::Code)
+        .changing(),
+        CommandSpec::new(
+            "reopen_log",
+            "logs",
+            "Opens the log file again, after something else has moved it away.",
+        )
+        .returns(ResultKind::Code)
+        .changing(),
+    ]
+}
+
+fn statistics() -> Vec<CommandSpec> {
+    let names = ["registeredusers", "onlineusers", "onlineusersnode", "uptimeseconds", "processes"];
+    let names: Vec<Text> = names.into_iter().map(Text::Borrowed).collect();
+    vec![
+        CommandSpec::new("stats", "statistics", "Shows one number of the server.")
+            .arg("name", ArgKind::Choice(names.clone()), "Which number.")
+            .returns(ResultKind::Integer),
+        CommandSpec::new("stats_host", "statistics", "Shows one number of a vhost.")
+            .arg("name", ArgKind::Choice(names[..2].to_vec()), "Which number.")
+            .arg("host", ArgKind::Host, "The vhost.")
+            .returns(ResultKind::Integer),
+    ]
+}
+
+fn table() -> Vec<CommandSpec> {
+    vec![
+        CommandSpec::new(
+            "help",
+            "help",
+            "Lists the commands, or tells about one, about a tag or about a pattern.",
+        )
+        .optional("topic", ArgKind::String, "A command, a tag, or a pattern with * and ?."),
+        CommandSpec::new(
+            "can",
+            "help",
+            "Tells whether the caller may call a command, and which rule says so.",
+        )
+        .arg("command", ArgKind::String, "Which command."),
+    ]
+}

@@ -1,0 +1,69 @@
+//! Commands about bound sessions, and about stanzas on their behalf.
+
+use super::super::{ArgKind, CommandSpec, ResultKind, Text};
+
+const TAG: &str = "sessions";
+
+/// The specs, in the order in which help shows them.
+pub(super) fn specs() -> Vec<CommandSpec> {
+    [looking(), acting()].concat()
+}
+
+fn looking() -> Vec<CommandSpec> {
+    vec![
+        CommandSpec::new("connected_users", TAG, "Lists the full JIDs of all sessions.")
+            .optional("host", ArgKind::Host, "Only those of this vhost.")
+            .returns(ResultKind::List),
+        CommandSpec::new("connected_users_number", TAG, "Counts the sessions.").returns(ResultKind::Integer),
+        account("user_resources", "Lists the resources of an account's sessions.").returns(ResultKind::List),
+        account("num_resources", "Counts the sessions of an account.").returns(ResultKind::Integer),
+        account("user_sessions_info", "Shows all that is known about the sessions of an account.")
+            .returns_table(&[
+                "resource",
+                "connection",
+                "ip",
+                "port",
+                "priority",
+                "status",
+                "statustext",
+                "uptime",
+            ]),
+    ]
+}
+
+fn acting() -> Vec<CommandSpec> {
+    let types: Vec<Text> =
+        ["chat", "normal", "headline", "groupchat"].into_iter().map(Text::Borrowed).collect();
+    vec![
+        account("kick_session", "Ends one session.")
+            .arg("resource", ArgKind::String, "The resource of the session.")
+            .arg("reason", ArgKind::String, "What its client is told.")
+            .returns(ResultKind::Code)
+            .changing(),
+        account("kick_user", "Ends all sessions of an account and says how many they were.")
+            .returns(ResultKind::Integer)
+            .changing(),
+        CommandSpec::new("send_message", "stanzas", "Sends a message.")
+            .arg("type", ArgKind::Choice(types), "The type of the message.")
+            .arg("from", ArgKind::Jid, "Who it comes from.")
+            .arg("to", ArgKind::Jid, "Who it goes to.")
+            .arg("subject", ArgKind::String, "Its subject; empty for none.")
+            .arg("body", ArgKind::String, "Its text.")
+            .returns(ResultKind::Code)
+            .changing(),
+        CommandSpec::new("send_stanza", "stanzas", "Routes a stanza.")
+            .arg("from", ArgKind::Jid, "Who it comes from.")
+            .arg("to", ArgKind::Jid, "Who it goes to.")
+            .arg("stanza", ArgKind::String, "The stanza as XML.")
+            .returns(ResultKind::Code)
+            .changing(),
+    ]
+}
+
+fn account(name: &'static str, summary: &'static str) -> CommandSpec {
+    CommandSpec::new(name, TAG, summary).arg("user", ArgKind::User, "The part of the JID before the @.").arg(
+        "host",
+        ArgKind::Host,
+        "The vhost.",
+    )
+}
