@@ -20,6 +20,7 @@ mod bind;
 mod events;
 mod features;
 mod header;
+mod login;
 mod negotiation;
 mod sasl;
 mod settings;
@@ -29,5 +30,6 @@ pub mod tls;
 
 pub use action::{Action, LoginStep};
 pub use events::{BindRequest, FeatureStage, StreamEvents, StreamHost, Work};
+pub use login::{LoginDriver, LoginOutcome};
 pub use negotiation::Stream;
 pub use settings::StreamSettings;

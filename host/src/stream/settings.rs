@@ -1,5 +1,6 @@
 //! What the operator decides about every stream.
 
+use crate::config::{self, Config};
 use crate::xml::Limits;
 
 /// The rules of negotiation.
@@ -24,5 +25,27 @@ impl Default for StreamSettings {
             limits,
             login_attempts: 3,
         }
+    }
+}
+
+impl StreamSettings {
+    /// As configured.
+    pub fn from_config(config: &Config) -> Self {
+        let limits = &config.limits;
+        Self {
+            tls_required: config.tls.required,
+            limits_before_login: framing(limits, limits.stanza_size_before_auth),
+            limits: framing(limits, limits.stanza_size),
+            login_attempts: limits.login_attempts_per_connection,
+        }
+    }
+}
+
+fn framing(limits: &config::Limits, stanza_size: usize) -> Limits {
+    Limits {
+        stanza_bytes: u32::try_from(stanza_size).unwrap_or(u32::MAX),
+        depth: u16::try_from(limits.depth).unwrap_or(u16::MAX),
+        attributes: u16::try_from(limits.attributes).unwrap_or(u16::MAX),
+        ..Limits::default()
     }
 }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! In parentheses stands what the driver is asked for; meanwhile the state is one of those that begin with `Await`, and
-//! no input is taken.
+//! no input is taken. A report that comes after the stream was closed is ignored.
 
 mod bound;
 mod login;
@@ -142,6 +142,9 @@ impl Stream {
 
     /// The login has answered.
     pub fn login_replied(&mut self, reply: Reply, host: &dyn StreamHost, out: &mut String) -> Option<Action> {
+        if self.core.state != State::AwaitLogin {
+            return None;
+        }
         match reply {
             Reply::Challenge(data) => {
                 sasl::write_challenge(out, &data);
@@ -163,6 +166,9 @@ impl Stream {
         host: &dyn StreamHost,
         out: &mut String,
     ) -> Option<Action> {
+        if self.core.state != State::AwaitBeforeLogin {
+            return None;
+        }
         self.core.state = State::ExpectTlsOrAuth;
         match reply {
             Some(reply) => {
@@ -175,6 +181,9 @@ impl Stream {
 
     /// A resource was bound, or not.
     pub fn bound(&mut self, outcome: Result<Jid, StanzaError>, out: &mut String) {
+        if self.core.state != State::AwaitBound {
+            return;
+        }
         let id = self.core.negotiation.as_mut().map(|n| mem::take(&mut n.bind_id)).unwrap_or_default();
         match outcome {
             Ok(jid) => {

@@ -21,6 +21,8 @@ mod tests;
 
 use std::path::PathBuf;
 
+use crate::config::{self, Config};
+
 pub use certificate::{CertificateSource, CertificateSummary};
 pub use certificates::{Certificates, ReloadReport};
 pub use session::{Received, TlsFacts, TlsSession};
@@ -42,6 +44,32 @@ pub struct TlsSettings {
     pub certificates: Vec<CertificateSource>,
     /// The oldest accepted version.
     pub minimum_version: MinimumVersion,
+}
+
+impl TlsSettings {
+    /// As configured: the server's own certificate first, then those of single vhosts.
+    pub fn from_config(config: &Config) -> Self {
+        let own = config.tls.certificate.iter().map(|files| source(files, None));
+        let of_vhosts = config.vhosts.iter().filter_map(|(name, vhost)| {
+            let files = vhost.certificate.as_ref()?;
+            Some(source(files, Some(name)))
+        });
+        Self {
+            certificates: own.chain(of_vhosts).collect(),
+            minimum_version: match config.tls.min_version {
+                config::TlsVersion::Tls12 => MinimumVersion::Tls12,
+                config::TlsVersion::Tls13 => MinimumVersion::Tls13,
+            },
+        }
+    }
+}
+
+fn source(files: &config::Certificate, vhost: Option<&String>) -> CertificateSource {
+    CertificateSource {
+        chain: files.certificate.clone(),
+        key: files.key.clone(),
+        hosts: vhost.cloned().into_iter().collect(),
+    }
 }
 
 /// Why a certificate could not be taken into service. Each of these is the operator's to cure.

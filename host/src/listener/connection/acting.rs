@@ -1,0 +1,135 @@
+//! What the stream asks for, and what comes of it.
+
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::{Connection, Ongoing};
+use crate::listener::hub::Inward;
+use crate::session::mailbox;
+use crate::stanza::{Stanza, StanzaError};
+use crate::stream::io::Piece;
+use crate::stream::{Action, BindRequest, LoginOutcome, LoginStep};
+
+/// What work came to.
+enum Done<S> {
+    Login(LoginOutcome),
+    BeforeLogin(Option<Stanza>),
+    Bind(Result<S, StanzaError>),
+    Deliver,
+    Farewell,
+}
+
+impl<E: Inward> Connection<E> {
+    /// Does what the stream asks for, or begins it.
+    pub(super) fn act(&mut self, action: Action, now: Instant) {
+        match action {
+            Action::Deliver(stanza) => self.deliver(stanza),
+            Action::StartTls => self.state = super::State::StartingTls,
+            Action::Login(step) => self.begin_login(step),
+            Action::BeforeLogin(stanza) => {
+                let domain = self.stream.domain().unwrap_or_default();
+                let work = self.hub.events.before_login(stanza, domain, self.peer);
+                self.work = Some(Ongoing::BeforeLogin(work));
+            }
+            Action::Bind(resource) => self.begin_binding(resource),
+            Action::PeerClosed => self.close(None, now),
+            Action::Failed => self.await_peers_end(now),
+            Action::Closed => {}
+        }
+    }
+
+    /// Looks after the work in progress. Whether it is done.
+    pub(super) fn poll_work(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
+        let Some(work) = &mut self.work else { return false };
+        let polled = match work {
+            Ongoing::Login(work) => work.as_mut().poll(context).map(Done::Login),
+            Ongoing::BeforeLogin(work) => work.as_mut().poll(context).map(Done::BeforeLogin),
+            Ongoing::Bind(work) => work.as_mut().poll(context).map(Done::Bind),
+            Ongoing::Deliver(work) => work.as_mut().poll(context).map(|()| Done::Deliver),
+            Ongoing::Farewell(work) => work.as_mut().poll(context).map(|()| Done::Farewell),
+        };
+        let Poll::Ready(done) = polled else { return false };
+        self.work = None;
+        self.take_up(done, now);
+        true
+    }
+
+    fn take_up(&mut self, done: Done<E::Session>, now: Instant) {
+        let mut out = String::new();
+        let action = match done {
+            Done::Login(outcome) => {
+                let reply = self.login.finish(outcome);
+                self.stream.login_replied(reply, &self.hub.events, &mut out)
+            }
+            Done::BeforeLogin(reply) => {
+                self.stream.before_login_replied(reply.as_ref(), &self.hub.events, &mut out)
+            }
+            Done::Bind(outcome) => {
+                self.finish_binding(outcome, &mut out);
+                None
+            }
+            Done::Deliver => None,
+            Done::Farewell => {
+                self.deadlines.farewell = None;
+                None
+            }
+        };
+        self.outgoing.push(Piece::Text(out));
+        if self.stream.is_logged_in() {
+            self.permit.logged_in();
+        }
+        if let Some(action) = action {
+            self.act(action, now);
+        }
+    }
+
+    fn deliver(&mut self, stanza: Stanza) {
+        if let Some(session) = &self.session
+            && let Some(work) = self.hub.events.deliver(session, stanza)
+        {
+            self.work = Some(Ongoing::Deliver(work));
+        }
+    }
+
+    fn begin_login(&mut self, step: LoginStep) {
+        let Some(offer) = self.stream.offer() else { return };
+        let context = self.hub.events.login_context(self.peer);
+        self.work = Some(Ongoing::Login(self.login.take_step(step, offer, context)));
+    }
+
+    fn begin_binding(&mut self, resource: Option<String>) {
+        let Some(account) = self.stream.jid() else { return };
+        let (outbox, mailbox) = mailbox::mailbox(self.settings.mailbox);
+        let request = BindRequest {
+            account: account.clone(),
+            resource,
+            outbox,
+            peer: self.peer,
+            direct_tls: self.direct_tls,
+            mechanism: self.stream.mechanism().to_owned(),
+            tls: self.stream.tls().map(|tls| format!("{} {}", tls.version, tls.cipher)),
+            stream_id: self.stream.id().unwrap_or_default().to_owned(),
+        };
+        self.mailbox = Some(mailbox);
+        self.work = Some(Ongoing::Bind(self.hub.events.bind(request)));
+    }
+
+    fn finish_binding(&mut self, outcome: Result<E::Session, StanzaError>, out: &mut String) {
+        let bound = match outcome {
+            Ok(session) => {
+                let jid = self.hub.events.full_jid(&session);
+                tracing::info!(stream = self.stream.id(), %jid, peer = %self.peer, "session bound");
+                // Kept even if the stream has ended meanwhile: a session that began has to be ended.
+                self.session = Some(session);
+                self.deadlines.negotiation = None;
+                Ok(jid)
+            }
+            Err(error) => {
+                tracing::debug!(stream = self.stream.id(), peer = %self.peer, %error, "no resource bound");
+                self.mailbox = None;
+                Err(error)
+            }
+        };
+        self.stream.bound(bound, out);
+    }
+}

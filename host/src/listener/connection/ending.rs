@@ -1,0 +1,109 @@
+//! How a connection comes to its end: in agreement, by an error, or because the network or the peer just went.
+//!
+//! In each case the session ends through `ended`, with what its peer never got. What was read from the peer before is
+//! handed inwards first.
+
+use std::task::Context;
+use std::time::Instant;
+
+use super::{Connection, Ongoing, State};
+use crate::listener::hub::Inward;
+use crate::stanza::StreamError;
+use crate::stream::io::{Piece, Scratch};
+
+impl<E: Inward> Connection<E> {
+    /// Ends our side of the stream, after what waits for the peer.
+    pub(super) fn close(&mut self, error: Option<&StreamError>, now: Instant) {
+        if self.stream.is_closing() {
+            return;
+        }
+        self.collect_all(now);
+        if self.state == State::StartingTls {
+            self.state = State::Open;
+        }
+        let mut out = String::new();
+        self.stream.close(error, &self.hub.events, &mut out);
+        self.outgoing.push(Piece::Text(out));
+        self.await_peers_end(now);
+    }
+
+    /// Gives the peer some time to close its side.
+    pub(super) fn await_peers_end(&mut self, now: Instant) {
+        self.deadlines.negotiation = None;
+        self.deadlines.resume = None;
+        self.deadlines.close.get_or_insert(now + self.settings.close_timeout);
+    }
+
+    /// The connection is of no use any more.
+    pub(super) fn break_off(&mut self) {
+        if self.state == State::Ending {
+            return;
+        }
+        self.state = State::Broken;
+        if !self.stream.is_bound() {
+            self.waiting = Vec::new();
+        }
+        // Nobody is there to hear of a login; but a binding that has begun is followed to its end.
+        if matches!(self.work, Some(Ongoing::Login(_) | Ongoing::BeforeLogin(_))) {
+            self.work = None;
+        }
+    }
+
+    /// Takes the next step towards the end, if it is time for one.
+    pub(super) fn end_if_over(
+        &mut self,
+        context: &mut Context<'_>,
+        scratch: &mut Scratch,
+        now: Instant,
+    ) -> bool {
+        if self.work.is_some() || self.state == State::Ending {
+            return false;
+        }
+        if !self.waiting.is_empty() && self.stream.wants_input() && !self.stream.is_closing() {
+            return false;
+        }
+        if self.state == State::Deaf && !self.stream.is_closing() {
+            self.break_off();
+        }
+        if self.state == State::Broken {
+            self.finish(now);
+            return true;
+        }
+        if !self.stream.is_closing() || !self.is_flushed {
+            return false;
+        }
+        if self.stream.is_closed() || self.state == State::Deaf {
+            self.say_goodbye(context, scratch);
+            self.finish(now);
+            return true;
+        }
+        self.begin_farewell(now)
+    }
+
+    /// TLS's farewell and TCP's; whether they arrive is of no importance.
+    fn say_goodbye(&mut self, context: &mut Context<'_>, scratch: &mut Scratch) {
+        self.transport.send_close_notify();
+        let _ = self.transport.poll_flush(context, scratch, &mut self.outgoing);
+        self.transport.shut_down_writing(context);
+    }
+
+    fn finish(&mut self, now: Instant) {
+        self.begin_farewell(now);
+        self.outgoing.take_unsent();
+        self.waiting = Vec::new();
+        self.deadlines.write = None;
+        self.deadlines.close = None;
+        self.state = State::Ending;
+    }
+
+    /// Ends the session, if there is one.
+    fn begin_farewell(&mut self, now: Instant) -> bool {
+        let Some(session) = self.session.take() else { return false };
+        tracing::info!(jid = self.jid(), peer = %self.peer, "session ended");
+        let unsent = self.outgoing.take_unsent();
+        self.mailbox = None;
+        self.deadlines.farewell = Some(now + self.settings.farewell_timeout);
+        self.work = Some(Ongoing::Farewell(self.hub.events.ended(session, unsent)));
+        true
+    }
+}

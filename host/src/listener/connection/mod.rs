@@ -1,0 +1,211 @@
+//! The task of one connection.
+//!
+//! It is a future written by hand, polled whenever its socket, its mailbox, its timer or the work it waits for has
+//! something. Everything happens inside that poll, with the thread's buffers, in rounds: look at the clock, finish work,
+//! read, write. A round that changes nothing ends the poll; so does a number of rounds, for the sake of the others.
+
+mod acting;
+mod ending;
+mod reading;
+mod writing;
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::net::TcpStream;
+
+use super::admission::{Permit, Phase};
+use super::deadlines::{Deadlines, Expired, Intervals};
+use super::hub::{Hub, Inward, Origin};
+use super::settings::ConnectionSettings;
+use super::shaper::TokenBucket;
+use crate::session::MailboxReceiver;
+use crate::stanza::{Stanza, StanzaError, StreamError, StreamErrorCondition};
+use crate::stream::io::{Lent, Outgoing, Piece, Scratch, Transport};
+use crate::stream::{LoginDriver, LoginOutcome, Stream, Work};
+
+/// Rounds in one poll before other tasks have their turn.
+const MAX_ROUNDS: usize = 16;
+
+/// One client's connection.
+pub(super) struct Connection<E: Inward> {
+    hub: Arc<Hub<E>>,
+    settings: Arc<ConnectionSettings>,
+    permit: Permit,
+    peer: SocketAddr,
+    direct_tls: bool,
+    transport: Transport,
+    stream: Stream,
+    login: LoginDriver,
+    shaper: Option<TokenBucket>,
+    deadlines: Deadlines,
+    /// Input that waits for work to be done. Usually none.
+    waiting: Vec<u8>,
+    outgoing: Outgoing,
+    /// Whether the socket has taken everything, TLS's own records included.
+    is_flushed: bool,
+    /// What the stream has asked for and the next input has to wait for.
+    work: Option<Ongoing<E>>,
+    mailbox: Option<MailboxReceiver>,
+    session: Option<E::Session>,
+    state: State,
+}
+
+/// How far the connection itself is, whatever the stream on it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The peer's STARTTLS is granted; our answer has to be out before TLS begins.
+    StartingTls,
+    /// Nothing can be read any more.
+    Deaf,
+    /// Nothing can be read or written any more; what was read before is still handed inwards.
+    Broken,
+    /// Everything is said; what remains is to wait for the farewells.
+    Ending,
+}
+
+/// Work in progress.
+enum Ongoing<E: Inward> {
+    Login(Work<LoginOutcome>),
+    BeforeLogin(Work<Option<Stanza>>),
+    Bind(Work<Result<E::Session, StanzaError>>),
+    Deliver(Work<()>),
+    Farewell(Work<()>),
+}
+
+impl<E: Inward> Connection<E> {
+    pub(super) fn new(
+        hub: Arc<Hub<E>>,
+        permit: Permit,
+        socket: TcpStream,
+        origin: Origin,
+        shaper: Option<TokenBucket>,
+    ) -> Self {
+        let settings = hub.settings();
+        let now = Instant::now();
+        let mut deadlines = Deadlines::new(now, settings.negotiation_timeout);
+        let transport = if origin.direct_tls {
+            deadlines.handshake = Some(now + settings.handshake_timeout);
+            Transport::direct_tls(socket, Arc::clone(&hub.certificates))
+        } else {
+            Transport::plain(socket)
+        };
+        Self {
+            permit,
+            peer: origin.peer,
+            direct_tls: origin.direct_tls,
+            transport,
+            stream: Stream::new(settings.stream.clone()),
+            login: LoginDriver::default(),
+            shaper,
+            deadlines,
+            waiting: Vec::new(),
+            outgoing: Outgoing::default(),
+            is_flushed: true,
+            work: None,
+            mailbox: None,
+            session: None,
+            state: State::Open,
+            hub,
+            settings,
+        }
+    }
+
+    /// `Ready` when the connection has come to its end.
+    fn drive(&mut self, context: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
+        for _ in 0..MAX_ROUNDS {
+            let now = Instant::now();
+            if self.hub.connections.phase() != Phase::Serving && self.heed_shutdown(now) {
+                return Poll::Ready(());
+            }
+            while let Some(expired) = self.deadlines.expired(now, self.silence().as_ref()) {
+                self.expire(expired, now);
+            }
+            let mut has_moved = self.poll_work(context, now);
+            has_moved |= self.read(context, scratch, now);
+            has_moved |= self.write(context, scratch, now);
+            if self.state == State::Ending && self.work.is_none() {
+                return Poll::Ready(());
+            }
+            has_moved |= self.end_if_over(context, scratch, now);
+            if !has_moved && self.deadlines.poll_timer(context, self.silence().as_ref()).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Silence counts while a resource is bound; before, negotiation has its own deadline.
+    fn silence(&self) -> Option<Intervals> {
+        let counts = self.state == State::Open && self.stream.is_bound();
+        counts.then(|| self.settings.silence())
+    }
+
+    fn expire(&mut self, expired: Expired, now: Instant) {
+        tracing::debug!(peer = %self.peer, jid = self.jid(), ?expired, "a deadline has passed");
+        match expired {
+            Expired::Resume => {}
+            Expired::Keepalive => {
+                if self.outgoing.is_empty() {
+                    self.outgoing.push(Piece::Text(" ".to_owned()));
+                }
+            }
+            Expired::Idle => {
+                self.fail(StreamErrorCondition::ConnectionTimeout, "Nothing was heard from you.", now)
+            }
+            Expired::Negotiation if self.transport.is_handshaking() => self.break_off(),
+            Expired::Negotiation => {
+                self.fail(StreamErrorCondition::ConnectionTimeout, "Negotiation took too long.", now);
+            }
+            Expired::Handshake | Expired::Write | Expired::Close => self.break_off(),
+            Expired::Farewell => {
+                tracing::warn!(peer = %self.peer, "the end of a session could not be announced in time");
+                self.work = None;
+            }
+        }
+    }
+
+    /// `true`: let go at once.
+    fn heed_shutdown(&mut self, now: Instant) -> bool {
+        if self.hub.connections.phase() == Phase::Cutting {
+            return true;
+        }
+        if self.transport.is_handshaking() {
+            self.break_off();
+        } else if !self.stream.is_closing() {
+            self.fail(StreamErrorCondition::SystemShutdown, "The server is being stopped.", now);
+        }
+        false
+    }
+
+    /// Ends the stream with an error, after what the peer has still to get.
+    fn fail(&mut self, condition: StreamErrorCondition, text: &str, now: Instant) {
+        self.close(Some(&StreamError::new(condition, text)), now);
+    }
+
+    fn jid(&self) -> Option<&str> {
+        self.stream.jid().map(|jid| jid.as_str())
+    }
+}
+
+/// Nothing in it is pinned in place: what has to be is in a box of its own.
+impl<E: Inward> Unpin for Connection<E> {}
+
+impl<E: Inward> Future for Connection<E> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.permit.register(context.waker());
+        let mut scratch: Lent = Scratch::lend();
+        this.outgoing.borrow_capacity(&mut scratch);
+        let polled = this.drive(context, &mut scratch);
+        this.outgoing.return_capacity(&mut scratch);
+        polled
+    }
+}

@@ -1,0 +1,92 @@
+//! What all connections of all listeners share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::admission::{Connections, Phase};
+use super::settings::ConnectionSettings;
+use crate::session::MailboxSender;
+use crate::stream::StreamEvents;
+use crate::stream::tls::Certificates;
+
+/// What a connection needs to know from the rest of the server.
+pub trait Inward: StreamEvents<Outbox = MailboxSender> {}
+
+impl<E: StreamEvents<Outbox = MailboxSender>> Inward for E {}
+
+/// The client connections of this process: their way inwards, certificates, rules and number.
+pub struct Hub<E> {
+    pub(super) events: E,
+    pub(super) certificates: Arc<Certificates>,
+    pub(super) connections: Arc<Connections>,
+    settings: ArcSwap<ConnectionSettings>,
+}
+
+/// How many connections there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionCounts {
+    /// In all.
+    pub total: usize,
+    /// Of peers that have not logged in.
+    pub unauthenticated: usize,
+}
+
+impl<E: Inward> Hub<E> {
+    /// A hub without connections.
+    pub fn new(events: E, certificates: Arc<Certificates>, settings: ConnectionSettings) -> Self {
+        let connections = Arc::new(Connections::new(settings.limits));
+        Self { events, certificates, connections, settings: ArcSwap::from_pointee(settings) }
+    }
+
+    /// The way inwards.
+    pub fn events(&self) -> &E {
+        &self.events
+    }
+
+    /// The certificates.
+    pub fn certificates(&self) -> &Arc<Certificates> {
+        &self.certificates
+    }
+
+    /// Replaces the rules; connections keep those that they began with, but the limits of their number hold at once.
+    pub fn apply(&self, settings: ConnectionSettings) {
+        self.connections.set_limits(settings.limits);
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// How many connections there are.
+    pub fn counts(&self) -> ConnectionCounts {
+        ConnectionCounts {
+            total: self.connections.count(),
+            unauthenticated: self.connections.unauthenticated(),
+        }
+    }
+
+    /// Ends every stream with `system-shutdown` and waits until the connections are gone; what is left at the deadline
+    /// is cut. Listeners have to be stopped before. The number of connections that were cut.
+    pub async fn shut_down(&self, deadline: Duration) -> usize {
+        self.connections.enter(Phase::Closing);
+        if tokio::time::timeout(deadline, self.connections.emptied()).await.is_ok() {
+            return 0;
+        }
+        let left = self.connections.count();
+        tracing::warn!(connections = left, "these connections did not end in time and are cut");
+        self.connections.enter(Phase::Cutting);
+        self.connections.emptied().await;
+        left
+    }
+
+    pub(super) fn settings(&self) -> Arc<ConnectionSettings> {
+        self.settings.load_full()
+    }
+}
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin {
+    pub peer: SocketAddr,
+    pub direct_tls: bool,
+}
