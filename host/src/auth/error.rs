@@ -1,18 +1,26 @@
 //! Everything that can go wrong with accounts, one variant per cause.
 
+use crate::stanza::JidError;
 use crate::storage::StorageError;
 
 /// Why an account operation failed. A wrong password is not an error: checks answer `false`.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AuthError {
-    /// Caller: the name cannot be a localpart (RFC 6122, nodeprep).
-    #[error("\"{name}\" is not a valid user name.")]
-    BadLocalpart {
-        /// The name as given.
+    /// Caller: the name or the vhost cannot be part of an address.
+    #[error("\"{name}@{vhost}\" cannot be an account: {source}.")]
+    BadName {
+        /// The user name as given.
         name: String,
+        /// The vhost as given.
+        vhost: String,
+        /// What is wrong with them.
+        source: JidError,
     },
     /// Caller: the password is empty, too long or holds characters that SASLprep (RFC 4013) forbids.
-    #[error("The password is empty, too long or holds forbidden characters.")]
+    #[error(
+        "The password is empty, longer than {} bytes, or holds characters that SASLprep forbids.",
+        super::accounts::MAX_PASSWORD_BYTES
+    )]
     BadPassword,
     /// Caller: the account is there already.
     #[error("The account {localpart}@{vhost} exists already.")]
@@ -33,16 +41,6 @@ pub enum AuthError {
     /// The server is asked to hash more passwords than it can now.
     #[error("Too many passwords are being checked now; try again later.")]
     Busy,
-    /// The stored credentials of an account cannot be read: a damaged row, or one written by a newer server.
-    #[error("The stored credentials of {localpart}@{vhost} cannot be read: {reason}.")]
-    BadCredentials {
-        /// The user name.
-        localpart: String,
-        /// The vhost.
-        vhost: String,
-        /// What is wrong with them.
-        reason: String,
-    },
     /// The cryptographic library failed, for instance because the system gave no random bytes.
     #[error("The cryptographic library failed while {doing}.")]
     Crypto {

@@ -12,14 +12,24 @@
 
 mod accounts;
 mod credentials;
+mod decoy;
 mod error;
+#[cfg(test)]
+mod exchange_tests;
+mod hashing;
 mod limiter;
 mod login;
+#[cfg(test)]
+mod login_tests;
+mod name;
 mod plain;
 pub mod sasl;
 mod scram;
+mod scram_messages;
+#[cfg(test)]
+mod test_client;
 
-pub use accounts::{AccountOptions, Accounts};
+pub use accounts::{AccountOptions, Accounts, MAX_PASSWORD_BYTES};
 pub use credentials::{Hash, ScramSecrets};
 pub use error::AuthError;
 pub use limiter::{LimiterOptions, LoginLimiter};
