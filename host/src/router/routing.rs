@@ -24,20 +24,23 @@ impl Routing {
         Self(Some(Box::pin(rest)))
     }
 
+    /// All of these one after the other.
+    pub fn all(steps: impl IntoIterator<Item = Self>) -> Self {
+        let mut rest: Vec<Self> = steps.into_iter().filter(|step| !step.is_done()).collect();
+        match rest.len() {
+            0 => Self::done(),
+            1 => rest.remove(0),
+            _ => Self::later(async move {
+                for step in rest {
+                    step.await;
+                }
+            }),
+        }
+    }
+
     /// Whether nothing remains.
     pub fn is_done(&self) -> bool {
         self.0.is_none()
-    }
-
-    /// This, and after it the other one.
-    pub fn and(self, next: Self) -> Self {
-        match (self.0, next.0) {
-            (None, rest) | (rest, None) => Self(rest),
-            (Some(first), Some(second)) => Self::later(async move {
-                first.await;
-                second.await;
-            }),
-        }
     }
 }
 

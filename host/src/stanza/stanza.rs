@@ -78,6 +78,7 @@ pub struct PayloadName<'a> {
 #[derive(Clone, Debug)]
 pub struct Stanza {
     text: Arc<str>,
+    hops: u8,
 }
 
 /// Why something cannot become a stanza. Every variant is the fault of who sent it.
@@ -136,12 +137,12 @@ impl StanzaFault {
 impl Stanza {
     /// Takes a stanza off a client's stream: stamps `from`, makes it self-contained.
     pub fn from_stream(framed: Framed<'_>, _stamped_from: &Jid) -> Result<Self, StanzaFault> {
-        Ok(Self { text: framed.as_str().into() })
+        Ok(Self { text: framed.as_str().into(), hops: 0 })
     }
 
     /// Takes a whole stanza from a module or a command, with its `from` and `to` as written.
     pub fn parse(bytes: &[u8]) -> Result<Self, StanzaFault> {
-        Ok(Self { text: crate::xml::frame_whole(bytes, &Default::default())?.as_str().into() })
+        Ok(Self { text: crate::xml::frame_whole(bytes, &Default::default())?.as_str().into(), hops: 0 })
     }
 
     /// Which of the three it is.
@@ -201,6 +202,17 @@ impl Stanza {
     /// How many child elements there are.
     pub fn child_count(&self) -> usize {
         0
+    }
+
+    /// How often modules have passed this on since a client, a command or a module's own idea sent it: what the router
+    /// ends circles by. Stanzas made of another one (other addresses, replies) keep its number.
+    pub fn hops(&self) -> u8 {
+        self.hops
+    }
+
+    /// The same stanza with another number of hops.
+    pub fn with_hops(self, hops: u8) -> Self {
+        Self { hops, ..self }
     }
 
     /// The stanza as XML.

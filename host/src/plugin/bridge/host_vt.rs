@@ -1,6 +1,7 @@
 //! The functions a module may call. Each of them finds its context, catches panics of our own (one that crossed
 //! `extern "C"` would abort the server) and keeps nothing it was lent.
 
+use super::cause;
 use super::context::HostContext;
 use super::invoke::{self, PollContext};
 use super::reply::{answer_error, answer_ok};
@@ -101,6 +102,7 @@ fn route(context: &HostContext, from: &str, to: &str, bytes: &[u8]) -> Result<()
     };
     let stanza = Stanza::parse(bytes).map_err(|e| OpError::new("bad-request", e.to_string()))?;
     let stanza = stanza.with_to(&jid(to, "to")?).with_from(&jid(from, "from")?);
+    let stanza = stanza.with_hops(cause::hops().saturating_add(1));
     hub.services().route(&context.origin, stanza)
 }
 

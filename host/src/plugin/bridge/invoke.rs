@@ -3,6 +3,7 @@
 //! Every entry is bracketed twice: by a lease of the instance's gate (nobody retires what is being called) and by
 //! [`Code::enter`] (the thread is known to have been inside, and since when).
 
+use super::cause;
 use super::context::{HostContext, MAX_BACKGROUND_TASKS, Phase};
 use super::reply::ReplyBuf;
 use crate::plugin::gate::{Closed, Lease};
@@ -71,6 +72,8 @@ pub struct CallSpec<'a> {
     pub args: &'a str,
     /// Bytes.
     pub body: &'a [u8],
+    /// Hops of the stanza the call is about.
+    pub hops: u8,
 }
 
 /// How a call ended.
@@ -198,6 +201,7 @@ fn enter(
     let mut task = TaskPtr { ptr: std::ptr::null_mut() };
     let status = {
         let _inside = code.enter();
+        let _cause = cause::acting_for(spec.hops);
         // SAFETY: the lease keeps the instance from being retired, the code keeps its library loaded, and every argument
         // is borrowed for the call only.
         unsafe { (code.vt.call)(instance.pointer(), &abi, reply.as_abi(), &mut task) }
@@ -205,7 +209,9 @@ fn enter(
     if status == status::PENDING && !task.ptr.is_null() {
         // The task takes the place inside over; it leaves when it ends.
         std::mem::forget(lease);
-        return Called::Pending(ModuleTask::new(instance, task, task_id, reply, holds));
+        let mut pending = ModuleTask::new(instance, task, task_id, reply, holds);
+        pending.hops = spec.hops;
+        return Called::Pending(pending);
     }
     drop(lease);
     Called::Done(CallEnd { status: if status == status::PENDING { status::ERROR } else { status }, reply })
@@ -273,11 +279,12 @@ pub struct ModuleTask {
     id: u64,
     reply: ReplyBuf,
     holds: Holds,
+    hops: u8,
 }
 
 impl ModuleTask {
     fn new(instance: &Arc<Instance>, task: TaskPtr, id: u64, reply: ReplyBuf, holds: Holds) -> Self {
-        Self { instance: Arc::clone(instance), task: Some(task), id, reply, holds }
+        Self { instance: Arc::clone(instance), task: Some(task), id, reply, holds, hops: cause::hops() }
     }
 
     /// Ends the handler in the module and gives the lease back.
@@ -302,6 +309,7 @@ impl ModuleTask {
         let mut poll = PollContext { cx };
         let poll_ref = PollRef { ctx: std::ptr::from_mut(&mut poll).cast() };
         let _inside = code.enter();
+        let _cause = cause::acting_for(self.hops);
         // SAFETY: the task is unfinished and ours alone (`&mut self`); the poll context lives on this stack until the
         // function returns, as the contract says.
         unsafe { (code.vt.task_poll)(task, self.id, poll_ref, self.reply.as_abi()) }

@@ -7,6 +7,7 @@ use crate::plugin::core::Core;
 use crate::plugin::hook::HookPoint;
 use crate::plugin::instance::Instance;
 use crate::plugin::registry::{HookEntry, HookKey};
+use crate::plugin::slot::SlotKey;
 use crate::stanza::{Jid, Stanza};
 use moult_plugin_api::abi::v1::{call, reply};
 use std::sync::Arc;
@@ -30,7 +31,16 @@ pub struct HookVerdict {
     /// The accumulator as it is now.
     pub body: Vec<u8>,
     /// Who ended the chain before its end, and why.
-    pub stopped: Option<String>,
+    pub stopped: Option<Stopped>,
+}
+
+/// A chain that one of its functions ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// Whose function.
+    pub by: SlotKey,
+    /// Its words.
+    pub reason: String,
 }
 
 impl Modules {
@@ -88,6 +98,7 @@ impl Chain {
             to: stanza.and_then(Stanza::to).map_or("", Jid::as_str),
             args: &self.state.args,
             body: stanza.map_or(&self.state.body, |stanza| stanza.bytes()),
+            hops: stanza.map_or(0, Stanza::hops),
             ..CallSpec::default()
         }
     }
@@ -112,7 +123,7 @@ impl Chain {
         stops.then(|| HookVerdict {
             stanza: self.state.stanza.take(),
             body: std::mem::take(&mut self.state.body),
-            stopped: Some(format!("{}: {}", key.slot, end.reply.text)),
+            stopped: Some(Stopped { by: key.slot.clone(), reason: end.reply.text }),
         })
     }
 
@@ -121,8 +132,9 @@ impl Chain {
             self.state.body = bytes;
             return;
         }
+        let hops = self.state.stanza.as_ref().map_or(0, Stanza::hops);
         match Stanza::parse(&bytes) {
-            Ok(stanza) => self.state.stanza = Some(stanza),
+            Ok(stanza) => self.state.stanza = Some(stanza.with_hops(hops)),
             Err(fault) => tracing::warn!(
                 module = %key.slot,
                 hook = self.point.name(),

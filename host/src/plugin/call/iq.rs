@@ -103,7 +103,7 @@ impl Modules {
         }
         let generation = entry.instance.generation();
         let core = Arc::clone(&self.core);
-        Dispatch::Later(Box::pin(async move {
+        Dispatch::Queued(Box::pin(async move {
             match tokio::time::timeout(deadline, answered).await {
                 Ok(Ok(Some(outcome))) => outcome,
                 Ok(Err(_)) if slot.is_quarantined() => IqOutcome::Error(refused(&slot)),
@@ -177,6 +177,7 @@ fn spec<'a>(handler: u64, ns: &'a str, stanza: &'a Stanza, id: &'a str) -> CallS
         id,
         name: ns,
         body: stanza.bytes(),
+        hops: stanza.hops(),
         ..CallSpec::default()
     }
 }

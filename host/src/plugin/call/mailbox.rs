@@ -126,6 +126,7 @@ impl Delivery {
                 Kind::Iq => "iq",
             },
             body: self.stanza.bytes(),
+            hops: self.stanza.hops(),
             ..CallSpec::default()
         }
     }

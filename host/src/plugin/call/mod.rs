@@ -10,7 +10,7 @@ mod mailbox;
 mod outcome;
 
 pub use command::{CommandFailure, HttpRequest, HttpResponse};
-pub use hooks::{HookCall, HookVerdict};
+pub use hooks::{HookCall, HookVerdict, Stopped};
 pub use iq::IqCall;
 pub use mailbox::RouteTable;
 pub(super) use mailbox::follow;
@@ -38,8 +38,10 @@ pub struct Modules {
 pub enum Dispatch<T> {
     /// It is there.
     Ready(T),
-    /// It will come; within the deadline of its slot.
+    /// It runs in the caller's task, who waits for it and so keeps the order of its session; within the deadline.
     Later(BoxFuture<T>),
+    /// It has its place in a queue of the module: the caller may go on; within the deadline.
+    Queued(BoxFuture<T>),
 }
 
 impl<T> Dispatch<T> {
@@ -47,7 +49,7 @@ impl<T> Dispatch<T> {
     pub async fn wait(self) -> T {
         match self {
             Dispatch::Ready(answer) => answer,
-            Dispatch::Later(answer) => answer.await,
+            Dispatch::Later(answer) | Dispatch::Queued(answer) => answer.await,
         }
     }
 }

@@ -1,0 +1,156 @@
+//! Into the mailboxes of sessions.
+
+use std::sync::Arc;
+
+use super::{Router, Routing};
+use crate::plugin::call::{Dispatch, HookCall, HookVerdict};
+use crate::plugin::hook::HookPoint;
+use crate::session::{Refusal, Refused, Session, SharedCopies};
+use crate::stanza::{PresenceType, Stanza, StanzaError, StanzaErrorCondition, StanzaType};
+
+/// What became of a message for several resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spread {
+    /// At least one resource has it, or a hook dropped it for one.
+    Taken,
+    /// All mailboxes were full.
+    Full,
+    /// All sessions were closing.
+    Nobody,
+}
+
+impl Router {
+    /// Gives the stanza to one session, after its receive hooks. What it does not take is bounced, or routed as if the
+    /// session were not there.
+    pub(super) fn to_session(&self, session: Arc<Session>, stanza: Stanza) -> Routing {
+        if !self.inner.modules.is_hooked(HookPoint::UserReceivePacket, session.vhost()) {
+            return self.push(&session, stanza);
+        }
+        let ended = self.run_receive_hooks(&session, &stanza);
+        self.after(ended, move |router, verdict| match verdict.stanza {
+            Some(passed) => router.push(&session, passed),
+            None => router.dropped(&stanza, &verdict),
+        })
+    }
+
+    /// Gives a copy to each of several sessions. Only if none of them takes it, it is bounced or `nobody` is done.
+    pub(super) fn to_sessions(
+        &self,
+        sessions: Vec<Arc<Session>>,
+        stanza: Stanza,
+        nobody: fn(&Self, Stanza) -> Routing,
+    ) -> Routing {
+        let hooked = sessions
+            .first()
+            .is_some_and(|first| self.inner.modules.is_hooked(HookPoint::UserReceivePacket, first.vhost()));
+        if !hooked {
+            let spread = self.spread(&sessions, &stanza);
+            return self.after_spread(spread, stanza, nobody);
+        }
+        let router = self.clone();
+        Routing::later(async move {
+            let spread = router.spread_hooked(&sessions, &stanza).await;
+            router.after_spread(spread, stanza, nobody).await;
+        })
+    }
+
+    fn after_spread(&self, spread: Spread, stanza: Stanza, nobody: fn(&Self, Stanza) -> Routing) -> Routing {
+        match spread {
+            Spread::Taken => Routing::done(),
+            Spread::Full => self.bounce_full(&stanza),
+            Spread::Nobody => nobody(self, stanza),
+        }
+    }
+
+    fn spread(&self, sessions: &[Arc<Session>], stanza: &Stanza) -> Spread {
+        let mut tally = Tally::default();
+        for session in sessions {
+            tally.count(self.push_copy(session, stanza.clone(), &tally.copies));
+        }
+        tally.end()
+    }
+
+    async fn spread_hooked(&self, sessions: &[Arc<Session>], stanza: &Stanza) -> Spread {
+        let mut tally = Tally::default();
+        for session in sessions {
+            match self.run_receive_hooks(session, stanza).wait().await.stanza {
+                Some(copy) => tally.count(self.push_copy(session, copy, &tally.copies)),
+                None => {
+                    self.inner.counts.stopped_by_hooks();
+                    tally.stopped = true;
+                }
+            }
+        }
+        tally.end()
+    }
+
+    fn run_receive_hooks(&self, session: &Session, stanza: &Stanza) -> Dispatch<HookVerdict> {
+        // The resource that receives, even where the stanza is addressed to the account.
+        let args = serde_json::json!({ "jid": session.full_jid().as_str() }).to_string();
+        let call = HookCall { args, stanza: Some(stanza.clone()), body: Vec::new() };
+        self.inner.modules.run_hooks(HookPoint::UserReceivePacket, session.vhost(), call)
+    }
+
+    fn push(&self, session: &Session, stanza: Stanza) -> Routing {
+        forget_directed(session, &stanza);
+        match session.mailbox().push(stanza) {
+            Ok(()) => {
+                self.inner.counts.delivered();
+                Routing::done()
+            }
+            Err(Refused { stanza, why: Refusal::Full }) => self.bounce_full(&stanza),
+            Err(Refused { stanza, why: Refusal::Closed }) => self.to_account_without_closed(stanza),
+        }
+    }
+
+    fn push_copy(&self, session: &Session, stanza: Stanza, copies: &SharedCopies) -> Result<(), Refusal> {
+        forget_directed(session, &stanza);
+        session.mailbox().push_copy(stanza, copies).map_err(|refused| refused.why)?;
+        self.inner.counts.delivered();
+        Ok(())
+    }
+
+    fn bounce_full(&self, stanza: &Stanza) -> Routing {
+        self.inner.counts.mailbox_full();
+        let text = "The recipient has too many unread stanzas.";
+        self.bounce(stanza, StanzaError::new(StanzaErrorCondition::ResourceConstraint, text))
+    }
+}
+
+#[derive(Default)]
+struct Tally {
+    copies: SharedCopies,
+    taken: bool,
+    full: bool,
+    stopped: bool,
+}
+
+impl Tally {
+    fn count(&mut self, pushed: Result<(), Refusal>) {
+        match pushed {
+            Ok(()) => self.taken = true,
+            Err(Refusal::Full) => self.full = true,
+            Err(Refusal::Closed) => {}
+        }
+    }
+
+    fn end(self) -> Spread {
+        let lost = self.copies.all_lost();
+        if self.stopped || (self.taken && !lost) {
+            Spread::Taken
+        } else if self.full {
+            Spread::Full
+        } else {
+            Spread::Nobody
+        }
+    }
+}
+
+/// An entity that answers directed presence with an error need not be told of the end (RFC 6121 section 4.6.3).
+fn forget_directed(session: &Session, stanza: &Stanza) {
+    if stanza.type_() == StanzaType::Presence(PresenceType::Error)
+        && let Some(from) = stanza.from()
+    {
+        session.drop_directed(from);
+    }
+}

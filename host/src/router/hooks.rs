@@ -1,0 +1,101 @@
+//! Hook chains on the way of a stanza, and those that only tell of an event.
+
+use super::{Router, Routing};
+use crate::plugin::call::{Dispatch, HookCall, HookVerdict};
+use crate::plugin::hook::HookPoint;
+use crate::session::Session;
+use crate::stanza::{Stanza, StanzaError, StanzaErrorCondition};
+
+/// The reason with which a hook says that it has answered a request itself.
+const ANSWERED: &str = "answered";
+
+impl Router {
+    /// Runs a chain that may replace or drop the stanza, and goes on with `then`.
+    pub(super) fn hooked(
+        &self,
+        point: HookPoint,
+        vhost: &str,
+        stanza: Stanza,
+        then: impl FnOnce(&Self, Stanza) -> Routing + Send + 'static,
+    ) -> Routing {
+        if !self.inner.modules.is_hooked(point, vhost) {
+            return then(self, stanza);
+        }
+        let ended = self.inner.modules.run_hooks(point, vhost, about(&stanza, String::new()));
+        self.after(ended, move |router, verdict| match verdict.stanza {
+            Some(passed) => then(router, passed),
+            None => router.dropped(&stanza, &verdict),
+        })
+    }
+
+    /// Runs a chain that may handle the stanza; `otherwise` is what happens if none of its functions did.
+    pub(super) fn offered(
+        &self,
+        point: HookPoint,
+        vhost: &str,
+        stanza: Stanza,
+        args: String,
+        otherwise: impl FnOnce(&Self, Stanza) -> Routing + Send + 'static,
+    ) -> Routing {
+        if !self.inner.modules.is_hooked(point, vhost) {
+            return otherwise(self, stanza);
+        }
+        let ended = self.inner.modules.run_hooks(point, vhost, about(&stanza, args));
+        self.after(ended, move |router, verdict| match verdict.stanza {
+            Some(passed) if verdict.stopped.is_none() => otherwise(router, passed),
+            _ => Routing::done(),
+        })
+    }
+
+    /// Tells of an event of a session. `args` is asked for only if somebody listens; it names the session.
+    pub(super) fn tell(
+        &self,
+        point: HookPoint,
+        session: &Session,
+        stanza: Option<&Stanza>,
+        args: impl FnOnce() -> serde_json::Value,
+    ) -> Routing {
+        if !self.inner.modules.is_hooked(point, session.vhost()) {
+            return Routing::done();
+        }
+        let mut args = args();
+        args["jid"] = session.full_jid().as_str().into();
+        let call = HookCall { args: args.to_string(), stanza: stanza.cloned(), body: Vec::new() };
+        let ended = self.inner.modules.run_hooks(point, session.vhost(), call);
+        self.after(ended, |_, _| Routing::done())
+    }
+
+    /// Goes on when a call has ended: now, or when it is awaited.
+    pub(super) fn after<T: Send + 'static>(
+        &self,
+        call: Dispatch<T>,
+        then: impl FnOnce(&Self, T) -> Routing + Send + 'static,
+    ) -> Routing {
+        match call {
+            Dispatch::Ready(end) => then(self, end),
+            Dispatch::Later(running) | Dispatch::Queued(running) => {
+                let router = self.clone();
+                Routing::later(async move {
+                    let end = running.await;
+                    then(&router, end).await;
+                })
+            }
+        }
+    }
+
+    /// A hook dropped the stanza. A request is answered in its place, unless it says that it has answered.
+    pub(super) fn dropped(&self, stanza: &Stanza, verdict: &HookVerdict) -> Routing {
+        self.inner.counts.stopped_by_hooks();
+        let reason = verdict.stopped.as_ref().map_or("", |stopped| stopped.reason.as_str());
+        if !super::is_request(stanza) || reason == ANSWERED {
+            return Routing::done();
+        }
+        let named = StanzaErrorCondition::from_name(reason);
+        let condition = named.unwrap_or(StanzaErrorCondition::ServiceUnavailable);
+        self.bounce(stanza, StanzaError::from(condition))
+    }
+}
+
+fn about(stanza: &Stanza, args: String) -> HookCall {
+    HookCall { args, stanza: Some(stanza.clone()), body: Vec::new() }
+}

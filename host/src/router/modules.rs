@@ -1,0 +1,43 @@
+//! What routing asks of the modules: answered by the plugin room, or by whatever a test puts in its place.
+
+use crate::iq::IqHandlers;
+use crate::plugin::call::{self, Dispatch, HookCall, HookVerdict, RouteTable};
+use crate::plugin::hook::HookPoint;
+use crate::stanza::{Stanza, StanzaError};
+
+/// The modules as the router sees them.
+pub trait Modules: IqHandlers {
+    /// Whether anybody hooked this point for this vhost. Asked for every stanza: it must cost next to nothing.
+    fn is_hooked(&self, point: HookPoint, vhost: &str) -> bool;
+
+    /// Runs the chain. A function that fails is skipped and counted by the callee.
+    fn run_hooks(&self, point: HookPoint, vhost: &str, call: HookCall) -> Dispatch<HookVerdict>;
+
+    /// Whether a module has registered this domain in that table.
+    fn owns(&self, table: RouteTable, domain: &str) -> bool;
+
+    /// Gives the stanza to the module that owns its recipient's domain; of several the sender decides, so that the same
+    /// sender always meets the same one. `None`: no module owns it.
+    fn deliver(&self, table: RouteTable, domain: &str, stanza: &Stanza) -> Option<Result<(), StanzaError>>;
+}
+
+impl Modules for call::Modules {
+    fn is_hooked(&self, point: HookPoint, vhost: &str) -> bool {
+        !self.snapshot().hooks(point, vhost).is_empty()
+    }
+
+    fn run_hooks(&self, point: HookPoint, vhost: &str, call: HookCall) -> Dispatch<HookVerdict> {
+        self.hook(point, vhost, call)
+    }
+
+    fn owns(&self, table: RouteTable, domain: &str) -> bool {
+        match table {
+            RouteTable::Local => self.snapshot().local_route(domain).is_some(),
+            RouteTable::Global => !self.snapshot().global_routes(domain).is_empty(),
+        }
+    }
+
+    fn deliver(&self, table: RouteTable, domain: &str, stanza: &Stanza) -> Option<Result<(), StanzaError>> {
+        self.deliver(table, domain, stanza)
+    }
+}

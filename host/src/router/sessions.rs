@@ -1,0 +1,82 @@
+//! The beginning and the end of sessions, with what has to be said and routed again.
+
+use std::sync::{Arc, Weak};
+
+use serde_json::json;
+
+use super::{Inner, Router, Routing};
+use crate::plugin::hook::HookPoint;
+use crate::session::{
+    BindError, BindRequest, Bound, BoundSession, Ended, Farewell, Session, SessionObserver,
+};
+use crate::stanza::{IqType, Jid, MessageType, Stanza, StanzaType};
+
+impl Router {
+    /// Binds a resource: announces the end of a session that had to go for it, then the beginning of the new one.
+    pub async fn bind(&self, request: BindRequest) -> Result<BoundSession, BindError> {
+        let Bound { session, replaced } = self.sessions().bind(request)?;
+        if let Some((old, farewell)) = replaced {
+            self.announce_end(&old, farewell).await;
+        }
+        let info = session.info();
+        let args = || json!({"mechanism": info.mechanism, "connection": info.connection});
+        self.tell(HookPoint::SessionOpened, &session, None, args).await;
+        Ok(session)
+    }
+
+    /// Ends a session: takes it out of the table, tells who must be told, and routes again what its connection never
+    /// took. `unsent` is what the connection took out of the mailbox and could not write, in order.
+    pub async fn end_session(&self, session: BoundSession, unsent: Vec<Stanza>) {
+        let mut ended = session.unbind();
+        ended.undelivered.splice(0..0, unsent);
+        self.finish(ended).await;
+    }
+
+    async fn finish(&self, ended: Ended) {
+        self.announce_end(&ended.session, ended.farewell).await;
+        self.tell(HookPoint::SessionClosed, &ended.session, None, || json!({})).await;
+        for stanza in ended.undelivered {
+            self.again(stanza).await;
+        }
+    }
+
+    fn announce_end(&self, session: &Arc<Session>, farewell: Farewell) -> Routing {
+        if farewell.presence.is_none() && farewell.directed.is_empty() {
+            return Routing::done();
+        }
+        match unavailable(session.full_jid()) {
+            Some(stanza) => self.say_farewell(session, farewell, &stanza),
+            None => Routing::done(),
+        }
+    }
+
+    /// Routes a stanza that its session never got. Messages look for another resource, requests are answered with an
+    /// error; what needs no answer ends here, as it would have without the session (RFC 6121 section 8.5.3.2).
+    fn again(&self, stanza: Stanza) -> Routing {
+        match stanza.type_() {
+            StanzaType::Message(kind) if kind != MessageType::Error => {}
+            StanzaType::Iq(IqType::Get | IqType::Set) => {}
+            _ => return self.ignore(stanza),
+        }
+        self.inner.counts.rerouted();
+        self.forward(stanza)
+    }
+}
+
+/// Hears of sessions whose connection task was cancelled or crashed.
+pub(super) struct Observer(pub Weak<Inner>);
+
+impl SessionObserver for Observer {
+    fn abandoned(&self, ended: Ended) {
+        let Some(inner) = self.0.upgrade() else { return };
+        let router = Router { inner };
+        let runtime = router.inner.runtime.clone();
+        runtime.spawn(async move { router.finish(ended).await });
+    }
+}
+
+/// `<presence type='unavailable'/>` from this JID.
+fn unavailable(from: &Jid) -> Option<Stanza> {
+    let stanza = Stanza::parse(b"<presence type='unavailable'/>").ok()?;
+    Some(stanza.with_from(from))
+}
