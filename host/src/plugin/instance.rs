@@ -183,9 +183,13 @@ impl Instance {
         }
     }
 
-    /// Lets it serve: tasks and timers it asked for begin.
-    pub fn go_live(self: &Arc<Self>) {
+    /// From now on what it registers is published by itself.
+    pub fn set_live(&self) {
         self.context.set_phase(Phase::Live);
+    }
+
+    /// It serves: the tasks it asked for while it started begin.
+    pub fn run_early_tasks(self: &Arc<Self>) {
         for task in invoke::early_tasks(self) {
             self.run_in_background(task);
         }

@@ -150,6 +150,27 @@ pub enum What {
     Item(Item),
 }
 
+impl std::fmt::Display for What {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            What::Route { local: true, domain } => write!(f, "local route {domain}"),
+            What::Route { local: false, domain } => write!(f, "route {domain}"),
+            What::Iq { ns, target: IqTarget::Server, .. } => write!(f, "iq {ns} to the server"),
+            What::Iq { ns, target: IqTarget::Bare, .. } => write!(f, "iq {ns} to accounts"),
+            What::Hook { point, sequence } => write!(f, "hook {point} at {sequence}"),
+            What::Command { name, .. } => write!(f, "command {name}"),
+            What::Http { prefix, admin } => {
+                write!(f, "http {prefix}{}", if *admin { " for admins" } else { "" })
+            }
+            What::Timer { interval, repeat: true } => write!(f, "timer every {} ms", interval.as_millis()),
+            What::Timer { interval, repeat: false } => write!(f, "timer after {} ms", interval.as_millis()),
+            What::Feature { var, .. } => write!(f, "feature {var}"),
+            What::Identity { identity, .. } => write!(f, "identity {}/{}", identity.category, identity.kind),
+            What::Item(item) => write!(f, "item {}", item.jid),
+        }
+    }
+}
+
 /// One registration of one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registered {

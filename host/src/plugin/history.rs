@@ -1,0 +1,232 @@
+//! What was updated when, and the files to go back to. Kept on disk, bounded, so that `rollback` works after a restart.
+
+use super::error::one_line;
+use super::folder::Found;
+use super::loader::ContentHash;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Entries kept.
+const ENTRIES: usize = 1000;
+
+/// One update of one module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Seconds since 1970.
+    pub at: u64,
+    /// Number of the transaction.
+    pub transaction: u64,
+    /// What caused it: `start`, `ctl`, `http`, `hup`, `watch`, `rollback`, `health`, …
+    pub trigger: String,
+    /// Module id.
+    pub module: String,
+    /// `loaded`, `updated`, `unloaded`, `rolled_back`, `failed`.
+    pub outcome: String,
+    /// Version and hash before.
+    pub from: Option<Build>,
+    /// Version and hash after.
+    pub to: Option<Build>,
+    /// Why, for failures.
+    pub reason: Option<String>,
+}
+
+/// One build of a module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Build {
+    /// Version.
+    pub version: String,
+    /// SHA-256 of the file, hexadecimal.
+    pub hash: String,
+}
+
+impl Build {
+    /// That of a file.
+    pub fn new(version: &str, hash: ContentHash) -> Self {
+        Self { version: version.to_owned(), hash: hash.to_string() }
+    }
+}
+
+/// The record and the store of files.
+pub struct History {
+    file: PathBuf,
+    versions: PathBuf,
+    entries: VecDeque<Entry>,
+    keep: usize,
+}
+
+impl History {
+    /// Opens or begins it in `dir`. A line that cannot be read is left out.
+    pub fn open(dir: &Path, keep: usize) -> io::Result<Self> {
+        let (file, versions) = (dir.join("module_history.jsonl"), dir.join("versions"));
+        fs::create_dir_all(&versions)?;
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error),
+        };
+        let mut entries: VecDeque<Entry> =
+            text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+        while entries.len() > ENTRIES {
+            entries.pop_front();
+        }
+        let history = Self { file, versions, entries, keep };
+        history.rewrite()?;
+        Ok(history)
+    }
+
+    /// All entries, oldest first.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    /// Adds entries and writes them down.
+    pub fn add(&mut self, new: impl IntoIterator<Item = Entry>) -> io::Result<()> {
+        let mut out = fs::OpenOptions::new().append(true).create(true).open(&self.file)?;
+        for mut entry in new {
+            entry.reason = entry.reason.map(|reason| one_line(&reason));
+            let mut line = serde_json::to_string(&entry).map_err(io::Error::other)?;
+            line.push('\n');
+            out.write_all(line.as_bytes())?;
+            self.entries.push_back(entry);
+        }
+        if self.entries.len() > ENTRIES * 2 {
+            let surplus = self.entries.len() - ENTRIES;
+            self.entries.drain(..surplus);
+            self.rewrite()?;
+        }
+        Ok(())
+    }
+
+    /// The number to give the next transaction.
+    pub fn next_transaction(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.transaction).max().unwrap_or(0) + 1
+    }
+
+    /// The build that served before the one that serves now, newest first, if its file was kept.
+    pub fn previous(&self, module: &str, now: &str) -> Option<(Build, PathBuf)> {
+        let builds = self.entries.iter().rev().filter(|entry| entry.module == module);
+        let mut builds = builds.filter_map(|entry| entry.from.as_ref());
+        builds.find_map(|build| {
+            let path = self.path(module, &build.hash);
+            (build.hash != now && path.is_file()).then(|| (build.clone(), path))
+        })
+    }
+
+    /// Keeps a file for later; the oldest ones beyond the number to keep go.
+    pub fn keep(&self, found: &Found, copy: &Path) -> io::Result<()> {
+        let module = found.id();
+        let path = self.path(module, &found.hash.to_string());
+        fs::create_dir_all(self.versions.join(module))?;
+        if !path.is_file() {
+            let half = path.with_extension("tmp");
+            fs::copy(copy, &half)?;
+            fs::rename(&half, &path)?;
+        }
+        self.forget_oldest(module, &path)
+    }
+
+    fn forget_oldest(&self, module: &str, current: &Path) -> io::Result<()> {
+        let mut files: Vec<(SystemTime, PathBuf)> = Vec::new();
+        for file in fs::read_dir(self.versions.join(module))? {
+            let file = file?;
+            files.push((file.metadata()?.modified()?, file.path()));
+        }
+        files.sort();
+        // The current one is kept beside the former ones.
+        let surplus = files.len().saturating_sub(self.keep + 1);
+        for (_, path) in files.iter().filter(|(_, path)| path != current).take(surplus) {
+            fs::remove_file(path)?;
+        }
+        Ok(())
+    }
+
+    fn path(&self, module: &str, hash: &str) -> PathBuf {
+        self.versions.join(module).join(format!("{hash}.so"))
+    }
+
+    fn rewrite(&self) -> io::Result<()> {
+        let mut text = String::new();
+        for entry in &self.entries {
+            text.push_str(&serde_json::to_string(entry).map_err(io::Error::other)?);
+            text.push('\n');
+        }
+        let half = self.file.with_extension("tmp");
+        fs::write(&half, text)?;
+        fs::rename(half, &self.file)
+    }
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn found(dir: &Path, content: &str) -> Found {
+        let path = dir.join("mod_x.so");
+        fs::write(&path, content).unwrap();
+        let manifest = super::super::manifest::Manifest::parse(br#"{"id":"mod_x","version":"1"}"#).unwrap();
+        Found {
+            file_stem: "mod_x".into(),
+            hash: ContentHash::of(content.as_bytes()),
+            size: content.len() as u64,
+            manifest: Ok(Arc::new(manifest)),
+            path,
+        }
+    }
+
+    fn entry(transaction: u64, from: Option<&Found>, to: &Found) -> Entry {
+        Entry {
+            at: now(),
+            transaction,
+            trigger: "ctl".into(),
+            module: "mod_x".into(),
+            outcome: "updated".into(),
+            from: from.map(|f| Build::new("1", f.hash)),
+            to: Some(Build::new("1", to.hash)),
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn the_build_before_is_found_again_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (found(dir.path(), "one"), found(dir.path(), "two"));
+        let mut history = History::open(dir.path(), 3).unwrap();
+        fs::write(&one.path, "one").unwrap();
+        history.keep(&one, &one.path).unwrap();
+        history.add([entry(1, Some(&one), &two)]).unwrap();
+        let history = History::open(dir.path(), 3).unwrap();
+        let (build, path) = history.previous("mod_x", &two.hash.to_string()).unwrap();
+        assert_eq!(build.hash, one.hash.to_string());
+        assert_eq!(fs::read_to_string(path).unwrap(), "one");
+        assert_eq!(history.next_transaction(), 2);
+    }
+
+    #[test]
+    fn only_so_many_files_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let history = History::open(dir.path(), 2).unwrap();
+        for content in ["a", "b", "c", "d", "e"] {
+            let found = found(dir.path(), content);
+            history.keep(&found, &found.path).unwrap();
+        }
+        let kept = fs::read_dir(dir.path().join("versions/mod_x")).unwrap().count();
+        assert_eq!(kept, 3);
+    }
+
+    #[test]
+    fn a_broken_line_does_not_stop_the_server() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("module_history.jsonl"), "{half a li").unwrap();
+        assert_eq!(History::open(dir.path(), 2).unwrap().entries().count(), 0);
+    }
+}

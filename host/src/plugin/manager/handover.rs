@@ -1,0 +1,90 @@
+//! State from the old instances of a transaction to the new ones: all of them, or none.
+
+use crate::config::Config;
+use crate::plugin::error::{ModuleError, Stage};
+use crate::plugin::generation::Generation;
+use crate::plugin::instance::Instance;
+use crate::plugin::manifest::Manifest;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Old instances held still. Dropped without `done`, it lets all of them go on.
+#[derive(Default)]
+pub(super) struct Frozen {
+    instances: Vec<(Arc<Instance>, Instant)>,
+}
+
+impl Frozen {
+    /// The new instances serve: the old ones are never to be thawed. Gives the longest pause in microseconds.
+    pub(super) fn done(mut self) -> u64 {
+        let pauses = self.instances.drain(..).map(|(_, since)| since.elapsed().as_micros());
+        pauses.max().and_then(|us| u64::try_from(us).ok()).unwrap_or(0)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        for (instance, _) in &self.instances {
+            instance.thaw();
+        }
+    }
+}
+
+/// Checks, before anything is frozen, that each new generation reads what its predecessor writes.
+pub(super) fn check(old: &Generation, new: &Generation) -> Result<(), ModuleError> {
+    check_manifests(&old.manifest, &new.manifest)
+}
+
+/// The same of manifests alone, for a dry run.
+pub(super) fn check_manifests(old: &Manifest, new: &Manifest) -> Result<(), ModuleError> {
+    let (Some(writes), Some(reads)) = (old.state, new.state) else { return Ok(()) };
+    if reads.reads(writes.writes) {
+        return Ok(());
+    }
+    Err(ModuleError::module(
+        &new.id,
+        Stage::Import,
+        format!(
+            "it reads state schemas {} to {}, and version {} that serves writes schema {}",
+            reads.reads_from, reads.reads_to, old.version, writes.writes
+        ),
+    ))
+}
+
+/// Freezes, exports and imports for every pair of instances of these generations.
+pub(super) async fn hand_over(
+    pairs: &[(&Generation, &Generation)],
+    config: &Config,
+) -> Result<Frozen, ModuleError> {
+    let mut frozen = Frozen::default();
+    let stateful =
+        pairs.iter().filter(|(old, new)| old.manifest.state.is_some() && new.manifest.state.is_some());
+    let stateful: Vec<_> =
+        stateful.flat_map(|(old, new)| same_slot(&old.instances, &new.instances)).collect();
+    for (old, _) in &stateful {
+        freeze(old, config, &mut frozen).await?;
+    }
+    for (old, new) in stateful {
+        let deadline = config.modules.freeze_deadline;
+        let Some(state) = old.export(config.modules.state_limit, deadline).await? else { continue };
+        new.import(&state, deadline).await?;
+    }
+    Ok(frozen)
+}
+
+async fn freeze(old: &Arc<Instance>, config: &Config, frozen: &mut Frozen) -> Result<(), ModuleError> {
+    let deadline = config.modules.freeze_deadline;
+    frozen.instances.push((Arc::clone(old), Instant::now()));
+    old.freeze(deadline).await.map_err(|left| {
+        let reason = format!("{left} of its calls did not end within {} ms", deadline.as_millis());
+        ModuleError::module(old.key().to_string(), Stage::Freeze, reason)
+    })
+}
+
+fn same_slot<'a, K: Ord>(
+    old: &'a BTreeMap<K, Arc<Instance>>,
+    new: &'a BTreeMap<K, Arc<Instance>>,
+) -> impl Iterator<Item = (&'a Arc<Instance>, &'a Arc<Instance>)> {
+    old.iter().filter_map(|(key, old)| Some((old, new.get(key)?)))
+}

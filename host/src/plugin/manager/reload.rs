@@ -1,0 +1,227 @@
+//! Another configuration for the same generations: options by `RELOAD` or restart, vhosts that come and go. All options are
+//! checked before the first instance hears of it.
+
+use super::Manager;
+use super::prepare::{keys, options};
+use crate::config::{Config, Purge};
+use crate::plugin::error::{ModuleError, Stage};
+use crate::plugin::generation::Generation;
+use crate::plugin::instance::{Instance, StopReason};
+use crate::plugin::retirement::Leaving;
+use crate::plugin::slot::SlotKey;
+use crate::plugin::timer;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a reload did to one instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reloaded {
+    /// It took its new options.
+    Applied,
+    /// It has no reload callback and was started anew with them.
+    Restarted,
+    /// It is new on this vhost.
+    Started,
+    /// It has gone from this vhost.
+    Stopped,
+    /// Its options are what they were; it was called all the same (SIGHUP).
+    Called,
+    /// It refused or failed, and goes on with its old options.
+    Failed,
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ReloadReport {
+    /// By `module@vhost`.
+    pub instances: BTreeMap<String, Reloaded>,
+    /// Failures of single instances.
+    pub errors: Vec<ModuleError>,
+}
+
+impl Manager {
+    /// Whether every loaded module would accept its options in `config`; nothing is changed.
+    pub async fn check_config(&self, config: &Config) -> Vec<ModuleError> {
+        let state = self.inner.state.lock().await;
+        let all = state.loaded.values().flat_map(|generation| {
+            keys(&generation.manifest, config).into_iter().map(move |key| (generation, key))
+        });
+        all.filter_map(|(generation, key)| options(&generation.manifest, &key, config).err()).collect()
+    }
+
+    /// Whether an option of a loaded module only counts at its start.
+    pub async fn is_boot_only(&self, module: &str, option: &str) -> bool {
+        let state = self.inner.state.lock().await;
+        let generation = state.loaded.get(module);
+        generation.is_some_and(|g| g.manifest.options.iter().any(|o| o.name == option && o.boot_only))
+    }
+
+    /// Lets `config` hold for all modules. `call_all`: also tell those whose options are what they were (S4-2).
+    pub async fn apply_config(
+        &self,
+        config: Arc<Config>,
+        call_all: bool,
+    ) -> Result<ReloadReport, Vec<ModuleError>> {
+        let errors = self.check_config(&config).await;
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let mut state = self.inner.state.lock().await;
+        self.inner.core.set_config(Arc::clone(&config));
+        // New vhosts get their tables, changed disciplines their lanes.
+        if let Err(conflict) = self.inner.core.republish() {
+            tracing::error!(%conflict, "the tables could not be built for the new configuration");
+        }
+        let mut report = ReloadReport::default();
+        let order = state.order.clone();
+        for module in &order {
+            if let Some(generation) = state.loaded.get_mut(module) {
+                self.reload_module(generation, &config, call_all, &mut report).await;
+            }
+        }
+        Ok(report)
+    }
+
+    /// Stops and starts one instance anew, out of the same generation, without handing state over.
+    pub async fn restart_module(&self, vhost: &str, module: &str) -> Result<(), ModuleError> {
+        let mut state = self.inner.state.lock().await;
+        let config = self.inner.core.config();
+        let key = SlotKey { module: module.into(), vhost: vhost.into() };
+        let missing = || ModuleError::operator(key.to_string(), Stage::Start, "it is not running there");
+        let generation = state.loaded.get_mut(module).ok_or_else(missing)?;
+        let old = generation.instances.get(&key).cloned().ok_or_else(missing)?;
+        self.replace(generation, &key, Some(old), &config).await
+    }
+
+    async fn reload_module(
+        &self,
+        generation: &mut Generation,
+        config: &Config,
+        call_all: bool,
+        report: &mut ReloadReport,
+    ) {
+        let wanted = keys(&generation.manifest, config);
+        let gone: Vec<SlotKey> =
+            generation.instances.keys().filter(|key| !wanted.contains(key)).cloned().collect();
+        for key in gone {
+            self.stop_one(generation, &key, StopReason::Unload).await;
+            report.instances.insert(key.to_string(), Reloaded::Stopped);
+        }
+        for key in wanted {
+            let old = generation.instances.get(&key).cloned();
+            let done = match old {
+                Some(instance) => self.reload_instance(generation, &instance, config, call_all).await,
+                None if generation.ignored.contains(&key) && !call_all => continue,
+                None => self.replace(generation, &key, None, config).await.map(|()| Some(Reloaded::Started)),
+            };
+            match done {
+                Ok(Some(what)) => drop(report.instances.insert(key.to_string(), what)),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!("{error}");
+                    report.instances.insert(key.to_string(), Reloaded::Failed);
+                    report.errors.push(error);
+                }
+            }
+        }
+    }
+
+    async fn reload_instance(
+        &self,
+        generation: &mut Generation,
+        instance: &Arc<Instance>,
+        config: &Config,
+        call_all: bool,
+    ) -> Result<Option<Reloaded>, ModuleError> {
+        let key = instance.key().clone();
+        let new = options(&generation.manifest, &key, config)?;
+        let changed = new != instance.options();
+        if !changed && !call_all {
+            return Ok(None);
+        }
+        let reloaded = instance.reload(&new, config.modules.start_deadline).await?;
+        match (reloaded, changed) {
+            (true, true) => Ok(Some(Reloaded::Applied)),
+            (true, false) => Ok(Some(Reloaded::Called)),
+            (false, false) => Ok(None),
+            (false, true) => {
+                tracing::warn!(module = %key, "has no reload callback: it is started anew with its new options");
+                self.replace(generation, &key, Some(Arc::clone(instance)), config).await?;
+                Ok(Some(Reloaded::Restarted))
+            }
+        }
+    }
+
+    /// Starts an instance in place of `old`, or where there was none; published in one step, so nobody misses an answer.
+    async fn replace(
+        &self,
+        generation: &mut Generation,
+        key: &SlotKey,
+        old: Option<Arc<Instance>>,
+        config: &Config,
+    ) -> Result<(), ModuleError> {
+        generation.ignored.retain(|ignored| ignored != key);
+        let started = self.start_instance(generation, key, config, old.is_some()).await;
+        if let Err(error) = started {
+            // `start_instance` put nothing in its place: the old one serves on.
+            return Err(error);
+        }
+        let new =
+            generation.instances.get(key).filter(|new| old.as_ref().is_none_or(|old| !Arc::ptr_eq(new, old)));
+        let new = new.cloned();
+        if let Some(new) = &new {
+            new.set_live();
+        }
+        let changes = BTreeMap::from([(key.clone(), new.clone())]);
+        if let Err(conflict) = self.inner.core.publish(&changes) {
+            self.undo(generation, key, new, old).await;
+            return Err(ModuleError::module(key.to_string(), Stage::Publish, conflict.to_string()));
+        }
+        if let Some(new) = &new {
+            new.run_early_tasks();
+            new.context().slot.lift_quarantine();
+            timer::start_all(&self.inner.core, new);
+            if let Err(error) = new.started(config.modules.start_deadline).await {
+                tracing::error!("{error}");
+            }
+        }
+        if let Some(old) = old {
+            self.end_one(generation.number, old, StopReason::Restart, config.modules.purge).await;
+        }
+        Ok(())
+    }
+
+    async fn undo(
+        &self,
+        generation: &mut Generation,
+        key: &SlotKey,
+        new: Option<Arc<Instance>>,
+        old: Option<Arc<Instance>>,
+    ) {
+        match old {
+            Some(old) => drop(generation.instances.insert(key.clone(), old)),
+            None => drop(generation.instances.remove(key)),
+        }
+        if let Some(new) = new {
+            self.end_one(generation.number, new, StopReason::Failed, Purge::Brutal).await;
+        }
+    }
+
+    /// Takes one instance out of service; its generation stays.
+    pub(super) async fn stop_one(&self, generation: &mut Generation, key: &SlotKey, reason: StopReason) {
+        let Some(instance) = generation.instances.remove(key) else { return };
+        if let Err(conflict) = self.inner.core.publish(&BTreeMap::from([(key.clone(), None)])) {
+            tracing::error!(%conflict, "stopping an instance met a conflict: this is a bug of the server");
+        }
+        let purge = self.inner.core.config().modules.purge;
+        self.end_one(generation.number, instance, reason, purge).await;
+    }
+
+    async fn end_one(&self, generation: u64, instance: Arc<Instance>, reason: StopReason, purge: Purge) {
+        let module = instance.key().module.to_string();
+        let leaving = Leaving { module, generation, instances: vec![instance], library: None, reason, purge };
+        let _ = self.inner.retirements.begin(leaving).await;
+    }
+}
