@@ -142,7 +142,16 @@ impl Stanza {
 
     /// Takes a whole stanza from a module or a command, with its `from` and `to` as written.
     pub fn parse(bytes: &[u8]) -> Result<Self, StanzaFault> {
-        Ok(Self { text: crate::xml::frame_whole(bytes, &Default::default())?.as_str().into(), hops: 0 })
+        Ok(Self {
+            text: crate::xml::frame_whole(
+                bytes,
+                &Default::default(),
+                &crate::xml::Scope::with_default("jabber:client"),
+            )?
+            .as_str()
+            .into(),
+            hops: 0,
+        })
     }
 
     /// Which of the three it is.

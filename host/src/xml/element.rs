@@ -8,6 +8,7 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
 use super::escape::{resolve_reference, unescape_attribute, unescape_text};
+use super::namespaces::Scope;
 use super::writer::Writer;
 use super::{FrameError, Limits, XML_NAMESPACE};
 
@@ -28,9 +29,12 @@ struct Attribute {
     value: String,
 }
 
+/// What stands inside an element.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Node {
+pub enum Node {
+    /// An element.
     Element(Element),
+    /// Text, decoded. Two texts never follow each other.
     Text(String),
 }
 
@@ -61,6 +65,16 @@ impl Element {
         attributes.find(|a| a.name == name && *a.namespace == *namespace).map(|a| a.value.as_str())
     }
 
+    /// Namespace, name and value of every attribute; the namespace is empty for attributes without prefix.
+    pub fn attributes(&self) -> impl Iterator<Item = (&str, &str, &str)> + Clone {
+        self.attributes.iter().map(|a| (&*a.namespace, a.name.as_str(), a.value.as_str()))
+    }
+
+    /// Everything inside, in order.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
     /// The child elements in order.
     pub fn children(&self) -> impl Iterator<Item = &Element> + Clone {
         self.nodes.iter().filter_map(|node| match node {
@@ -87,13 +101,16 @@ impl Element {
 impl Element {
     /// Reads a whole element from text that others wrote: a module, a file, an administrator.
     pub fn parse(text: &str, limits: &Limits) -> Result<Self, FrameError> {
-        Ok(super::frame_whole(text.as_bytes(), limits)?.to_element())
+        Ok(super::frame_whole(text.as_bytes(), limits, &NO_SCOPE)?.to_element())
     }
 
-    /// Builds the tree of an element that was framed, which is why nothing is checked here. `outer` are the
-    /// namespaces in scope around it.
-    pub(super) fn build(framed: &str, outer: &[Binding]) -> Self {
-        let mut builder = Builder { scope: outer.to_vec(), open: Vec::new(), done: None };
+    /// Builds the tree of an element that was framed, which is why nothing is checked here. `outer` is what is in
+    /// scope around it.
+    pub(super) fn build(framed: &str, outer: &Scope) -> Self {
+        let prefixes = outer.prefixes.iter().map(|(prefix, namespace)| (&**prefix, &**namespace));
+        let bindings = std::iter::once(("", outer.default_namespace())).chain(prefixes);
+        let scope = bindings.map(|(prefix, namespace)| (prefix.into(), namespace.into())).collect();
+        let mut builder = Builder { scope, open: Vec::new(), done: None };
         let mut reader = Reader::from_str(framed);
         loop {
             match reader.read_event() {
@@ -117,16 +134,23 @@ impl Element {
     }
 
     fn write_into(&self, writer: &mut Writer<'_>, default_namespace: &str) {
-        writer.start(&self.name);
-        if *self.namespace != *default_namespace {
-            writer.attribute("xmlns", &self.namespace);
+        let mut inside = &*self.namespace;
+        if inside == XML_NAMESPACE {
+            // The one namespace that no declaration may make the default.
+            writer.start(&format!("xml:{}", self.name));
+            inside = default_namespace;
+        } else {
+            writer.start(&self.name);
+        }
+        if inside != default_namespace {
+            writer.attribute("xmlns", inside);
         }
         for (index, attribute) in self.attributes.iter().enumerate() {
             attribute.write_into(writer, index);
         }
         for node in &self.nodes {
             match node {
-                Node::Element(element) => element.write_into(writer, &self.namespace),
+                Node::Element(element) => element.write_into(writer, inside),
                 Node::Text(text) => {
                     writer.text(text);
                 }
@@ -150,8 +174,11 @@ impl Attribute {
     }
 }
 
+/// The scope around an element that stands alone.
+static NO_SCOPE: Scope = Scope::with_default("");
+
 /// A namespace declaration in scope; the default namespace has the empty prefix.
-pub(super) type Binding = (Arc<str>, Arc<str>);
+type Binding = (Arc<str>, Arc<str>);
 
 /// Turns quick-xml's events into a tree.
 struct Builder {

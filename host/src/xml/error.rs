@@ -15,87 +15,90 @@ pub enum FrameErrorClass {
     Limit,
 }
 
-/// Why a framer refused its input. Every variant is the peer's fault.
+/// Why XML is refused. Every variant is the fault of who wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum FrameError {
     /// A top-level element or the stream header is too large.
-    #[error("the peer sent an element of more than {0} bytes")]
+    #[error("an element may not have more than {0} bytes")]
     ElementTooLong(u32),
     /// Too many elements are open.
-    #[error("the peer nested elements more than {0} deep")]
+    #[error("elements may not be nested more than {0} deep")]
     TooDeep(u16),
     /// Too many attributes in one tag.
-    #[error("the peer sent a tag with more than {0} attributes")]
+    #[error("a tag may not have more than {0} attributes")]
     TooManyAttributes(u16),
     /// A name or an attribute value is too long.
-    #[error("the peer sent a name or attribute value of more than {0} bytes")]
+    #[error("a name or attribute value may not have more than {0} bytes")]
     TokenTooLong(u32),
     /// Too many namespace prefixes are in scope.
-    #[error("the peer declared more than {0} namespace prefixes")]
+    #[error("no more than {0} namespace prefixes may be declared")]
     TooManyDeclarations(u16),
 
     /// A comment.
-    #[error("the peer sent an XML comment")]
+    #[error("comments are not allowed")]
     Comment,
     /// A processing instruction.
-    #[error("the peer sent a processing instruction")]
+    #[error("processing instructions are not allowed")]
     ProcessingInstruction,
     /// A document type or another markup declaration.
-    #[error("the peer sent a document type declaration")]
+    #[error("document type and other markup declarations are not allowed")]
     MarkupDeclaration,
     /// A reference to an entity that XML does not predefine.
-    #[error("the peer referred to an entity that is not predefined in XML")]
+    #[error("only the five entities that XML predefines are allowed")]
     EntityReference,
 
     /// Bytes that are not UTF-8.
-    #[error("the peer sent bytes that are not UTF-8")]
+    #[error("the bytes are not UTF-8")]
     NotUtf8,
     /// An XML declaration naming another encoding.
-    #[error("the peer declared an encoding other than UTF-8")]
+    #[error("no encoding other than UTF-8 is supported")]
     UnsupportedEncoding,
 
     /// Text or CDATA between stanzas.
-    #[error("the peer sent text between stanzas")]
+    #[error("text is not allowed between the elements of a stream")]
     TextBetweenElements,
     /// Anything after the end of the stream.
-    #[error("the peer sent data after the end of its stream")]
+    #[error("there is data after the end of the stream or element")]
     DataAfterEnd,
 
     /// Something else than an element where the stream should start.
-    #[error("the peer sent something else than a stream header")]
+    #[error("the data does not start with a stream header")]
     NoHeader,
     /// An XML declaration that breaks the rules, or one of XML 1.1.
-    #[error("the peer sent a malformed XML declaration or one of a version other than 1.0")]
+    #[error("the XML declaration is malformed or of a version other than 1.0")]
     BadDeclaration,
     /// A character that XML does not allow.
-    #[error("the peer sent a character that XML does not allow")]
+    #[error("a character is not allowed in XML")]
     BadCharacter,
+    /// The data ends before the element does. Only whole elements are refused for it; a stream may go on.
+    #[error("the element is not complete")]
+    Incomplete,
     /// A name that is none.
-    #[error("the peer sent a malformed element or attribute name")]
+    #[error("an element or attribute name is malformed")]
     BadName,
     /// A tag whose attributes are not written as XML demands.
-    #[error("the peer sent a malformed tag")]
+    #[error("a tag is malformed")]
     BadTag,
     /// A reference without an end, or to a character that XML does not allow.
-    #[error("the peer sent a malformed character or entity reference")]
+    #[error("a character or entity reference is malformed")]
     BadReference,
     /// The end mark of a CDATA section in plain text.
-    #[error("the peer sent ']]>' outside a CDATA section")]
+    #[error("']]>' stands outside a CDATA section")]
     CdataEndInText,
     /// An end tag that does not close the open element.
-    #[error("the peer sent an end tag that does not match its start tag")]
+    #[error("an end tag does not match its start tag")]
     MismatchedEndTag,
     /// The same attribute twice, by name or by namespace.
-    #[error("the peer sent an attribute twice in one tag")]
+    #[error("an attribute stands twice in one tag")]
     DuplicateAttribute,
     /// A prefix that no element in scope declares.
-    #[error("the peer used a namespace prefix that it did not declare")]
+    #[error("a namespace prefix is not declared")]
     UndeclaredPrefix,
     /// A prefix bound to the empty namespace.
-    #[error("the peer bound a namespace prefix to the empty name")]
+    #[error("a namespace prefix is bound to the empty name")]
     EmptyPrefixBinding,
     /// The prefixes `xml` and `xmlns`, or their namespaces, bound otherwise than XML does.
-    #[error("the peer rebound a reserved namespace prefix or name")]
+    #[error("a reserved namespace prefix or name is bound anew")]
     ReservedNamespace,
 }
 

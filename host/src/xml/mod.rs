@@ -10,17 +10,26 @@ mod error;
 pub mod escape;
 mod framed;
 mod framer;
+mod header;
 mod limits;
+mod namespaces;
+mod scan;
+mod tag;
+mod unit;
 mod writer;
 
-pub use element::Element;
+pub use element::{Element, Node};
 pub use error::{FrameError, FrameErrorClass};
 pub use framed::{Event, Framed, StreamHeader};
 pub use framer::{Framer, frame_whole};
 pub use limits::Limits;
+pub use namespaces::Scope;
 pub use writer::Writer;
 
 /// The namespace that the prefix `xml` is bound to (Namespaces in XML 1.0, section 3).
 pub const XML_NAMESPACE: &str = "http://www.w3.org/XML/1998/namespace";
 /// The namespace that the prefix `xmlns` is bound to (Namespaces in XML 1.0, section 3).
 pub const XMLNS_NAMESPACE: &str = "http://www.w3.org/2000/xmlns/";
+
+#[cfg(test)]
+mod tests;

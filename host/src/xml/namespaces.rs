@@ -1,0 +1,188 @@
+//! Namespace declarations in scope, and the rules of Namespaces in XML 1.0.
+
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
+use super::escape::unescape_attribute;
+use super::tag::{RawAttribute, Span, StartTag};
+use super::{FrameError, Limits, XML_NAMESPACE, XMLNS_NAMESPACE};
+
+/// What is in scope around an element: the declarations of the stream header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The default namespace; empty when there is none.
+    pub(super) default: Cow<'static, str>,
+    /// Prefixes and their namespaces, at most [`MAX_OUTER_PREFIXES`].
+    pub(super) prefixes: Cow<'static, [(Cow<'static, str>, Cow<'static, str>)]>,
+}
+
+/// How many prefixes a stream header may declare: their uses are noted in the bits of one number.
+pub(super) const MAX_OUTER_PREFIXES: usize = 64;
+
+impl Scope {
+    /// A scope with nothing but a default namespace.
+    pub const fn with_default(namespace: &'static str) -> Self {
+        Self { default: Cow::Borrowed(namespace), prefixes: Cow::Borrowed(&[]) }
+    }
+
+    /// The default namespace; empty when there is none.
+    pub fn default_namespace(&self) -> &str {
+        &self.default
+    }
+
+    /// The namespace of the prefix with that number.
+    pub(super) fn prefix(&self, index: u8) -> Option<&(Cow<'static, str>, Cow<'static, str>)> {
+        self.prefixes.get(usize::from(index))
+    }
+}
+
+/// Where the namespace of a name is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Namespace {
+    /// In a declaration inside the element, at this place.
+    Declared(Span),
+    /// Nowhere on the tag itself: the default namespace around it applies.
+    Inherited,
+    /// In the stream header, in the declaration with this number.
+    Outer(u8),
+    /// Nowhere: it is that of the prefix `xml`.
+    Xml,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Binding {
+    prefix: Span,
+    namespace: Span,
+}
+
+/// The prefixes that the open elements declare. Default namespaces need no tracking to tell whether XML is
+/// well-formed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bindings(SmallVec<[Binding; 4]>);
+
+impl Bindings {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn truncate(&mut self, length: usize) {
+        self.0.truncate(length);
+    }
+
+    /// Takes the declarations of a tag into scope.
+    pub(super) fn declare(&mut self, data: &[u8], tag: &StartTag, limits: &Limits) -> Result<(), FrameError> {
+        for attribute in &tag.attributes {
+            match declares(attribute, data) {
+                Some(prefix) => self.declare_one(data, prefix, attribute.value)?,
+                None => continue,
+            }
+            if self.0.len() > usize::from(limits.declarations) {
+                return Err(FrameError::TooManyDeclarations(limits.declarations));
+            }
+        }
+        Ok(())
+    }
+
+    /// Namespaces in XML 1.0, section 3 (reserved prefixes and names) and section 2.2 (no empty binding).
+    fn declare_one(&mut self, data: &[u8], prefix: Span, value: Span) -> Result<(), FrameError> {
+        let namespace = decoded(value.of(data))?;
+        let is_xml = *namespace == *XML_NAMESPACE.as_bytes();
+        let reserved = is_xml || *namespace == *XMLNS_NAMESPACE.as_bytes();
+        match prefix.of(data) {
+            b"xml" if is_xml => Ok(()),
+            b"xml" | b"xmlns" => Err(FrameError::ReservedNamespace),
+            _ if reserved => Err(FrameError::ReservedNamespace),
+            b"" => Ok(()),
+            _ if namespace.is_empty() => Err(FrameError::EmptyPrefixBinding),
+            _ => {
+                self.0.push(Binding { prefix, namespace: value });
+                Ok(())
+            }
+        }
+    }
+
+    /// Checks that the prefixes of a tag are declared and its attributes distinct. Returns which declarations of the
+    /// stream header it relies on, one bit for each.
+    pub(super) fn check(&self, data: &[u8], tag: &StartTag, scope: &Scope) -> Result<u64, FrameError> {
+        let mut outer = 0;
+        if tag.prefixed {
+            let attributes = tag.attributes.iter().filter(|a| declares(a, data).is_none()).map(|a| a.name);
+            for name in std::iter::once(tag.name).chain(attributes).filter(|name| name.has_prefix()) {
+                match self.resolve(data, name.prefix(), scope) {
+                    Some(Namespace::Outer(index)) => outer |= 1 << index,
+                    Some(_) => {}
+                    None => return Err(FrameError::UndeclaredPrefix),
+                }
+            }
+        }
+        for (index, attribute) in tag.attributes.iter().enumerate() {
+            if tag.attributes[..index].iter().any(|other| self.same(data, attribute, other, scope)) {
+                return Err(FrameError::DuplicateAttribute);
+            }
+        }
+        Ok(outer)
+    }
+
+    /// The namespace of the element that a tag, already declared, opens.
+    pub(super) fn element_namespace(&self, data: &[u8], tag: &StartTag, scope: &Scope) -> Namespace {
+        if tag.name.has_prefix() {
+            return self.resolve(data, tag.name.prefix(), scope).unwrap_or(Namespace::Inherited);
+        }
+        tag.value(data, b"xmlns").map_or(Namespace::Inherited, Namespace::Declared)
+    }
+
+    fn resolve(&self, data: &[u8], prefix: Span, scope: &Scope) -> Option<Namespace> {
+        let prefix = prefix.of(data);
+        if let Some(binding) = self.0.iter().rev().find(|binding| binding.prefix.of(data) == prefix) {
+            return Some(Namespace::Declared(binding.namespace));
+        }
+        if prefix == b"xml" {
+            return Some(Namespace::Xml);
+        }
+        let outer = scope.prefixes.iter().position(|(declared, _)| declared.as_bytes() == prefix)?;
+        u8::try_from(outer).ok().map(Namespace::Outer)
+    }
+
+    /// Whether two attributes have the same name, by writing or by namespace.
+    fn same(&self, data: &[u8], one: &RawAttribute, other: &RawAttribute, scope: &Scope) -> bool {
+        if one.name.local.of(data) != other.name.local.of(data) {
+            return false;
+        }
+        if one.name.prefix().of(data) == other.name.prefix().of(data) {
+            return true;
+        }
+        let namespaced = |a: &RawAttribute| a.name.has_prefix() && declares(a, data).is_none();
+        namespaced(one)
+            && namespaced(other)
+            && self.uri(data, one.name.prefix(), scope) == self.uri(data, other.name.prefix(), scope)
+    }
+
+    fn uri<'d>(&self, data: &'d [u8], prefix: Span, scope: &'d Scope) -> Option<Cow<'d, [u8]>> {
+        match self.resolve(data, prefix, scope)? {
+            Namespace::Declared(span) => decoded(span.of(data)).ok(),
+            Namespace::Outer(index) => scope.prefix(index).map(|(_, uri)| Cow::Borrowed(uri.as_bytes())),
+            Namespace::Xml => Some(Cow::Borrowed(XML_NAMESPACE.as_bytes())),
+            Namespace::Inherited => None,
+        }
+    }
+}
+
+/// The prefix that an attribute declares, empty for the default namespace; nothing if it is no declaration.
+pub(super) fn declares(attribute: &RawAttribute, data: &[u8]) -> Option<Span> {
+    let name = attribute.name;
+    if name.has_prefix() {
+        (name.prefix().of(data) == b"xmlns").then_some(name.local)
+    } else {
+        (name.whole.of(data) == b"xmlns").then_some(Span { start: name.whole.end, end: name.whole.end })
+    }
+}
+
+/// A namespace name with its references resolved.
+fn decoded(raw: &[u8]) -> Result<Cow<'_, [u8]>, FrameError> {
+    if !raw.iter().any(|b| matches!(b, b'&' | b'\t' | b'\r' | b'\n')) {
+        return Ok(Cow::Borrowed(raw));
+    }
+    let text = std::str::from_utf8(raw).map_err(|_| FrameError::NotUtf8)?;
+    Ok(Cow::Owned(unescape_attribute(text).into_owned().into_bytes()))
+}

@@ -1,0 +1,8 @@
+//! Tests of the framer as a whole: a table of rules, cutting into pieces, and a second parser as a judge.
+
+use super::{Element, Event, FrameError, FrameErrorClass, Framer, Limits, Node};
+
+mod cutting;
+mod generator;
+mod oracle;
+mod rules;
