@@ -163,11 +163,8 @@ impl Manager {
         config: &Config,
     ) -> Result<(), ModuleError> {
         generation.ignored.retain(|ignored| ignored != key);
-        let started = self.start_instance(generation, key, config, old.is_some()).await;
-        if let Err(error) = started {
-            // `start_instance` put nothing in its place: the old one serves on.
-            return Err(error);
-        }
+        // On an error nothing was put in its place: the old one serves on.
+        self.start_instance(generation, key, config, old.is_some()).await?;
         let new =
             generation.instances.get(key).filter(|new| old.as_ref().is_none_or(|old| !Arc::ptr_eq(new, old)));
         let new = new.cloned();

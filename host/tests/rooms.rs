@@ -1,0 +1,106 @@
+//! The rooms of the house, and who may enter whom. When this test fails it names the edge; a new edge is a decision:
+//! say why in the commit that changes the table.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room with those it may import. `server` may import all; nobody imports `server`.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("xml", &[]),
+    ("stanza", &["xml"]),
+    ("config", &["stanza"]),
+    ("storage", &["stanza", "config"]),
+    ("auth", &["stanza", "storage", "config"]),
+    ("session", &["stanza", "config"]),
+    ("stream", &["xml", "stanza", "auth", "config"]),
+    ("plugin", &["stanza", "config"]),
+    ("iq", &["stanza", "plugin"]),
+    ("router", &["stanza", "session", "iq", "plugin", "config"]),
+    // The command table: built-in specs, and those of modules through a trait.
+    ("command", &["stanza", "plugin", "config"]),
+    ("ctl", &["command", "plugin", "session", "config"]),
+    ("http", &["command", "plugin", "session", "config", "stream", "router"]),
+    // The connection task ties all of these together; `auth` for the limiter of login attempts.
+    ("listener", &["xml", "stanza", "auth", "stream", "session", "router", "config"]),
+];
+
+#[test]
+fn no_room_imports_one_it_may_not() {
+    let mut wrong = Vec::new();
+    for (room, allowed) in MAY_IMPORT {
+        let allowed: BTreeSet<&str> = allowed.iter().copied().chain([*room]).collect();
+        for file in files(&source().join(room)) {
+            for (line, other) in imports(&fs::read_to_string(&file).unwrap()) {
+                if is_room(&other) && !allowed.contains(other.as_str()) {
+                    wrong.push(format!("{}:{line}: {room} imports {other}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "edges that the table in tests/rooms.rs does not have:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_room_is_in_the_table() {
+    let rooms: BTreeSet<String> = fs::read_dir(source())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_type().unwrap().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .filter(|name| name != "bin")
+        .collect();
+    let table: BTreeSet<String> =
+        MAY_IMPORT.iter().map(|(room, _)| room.to_string()).chain(["server".to_string()]).collect();
+    assert_eq!(rooms, table);
+}
+
+#[test]
+fn unsafe_code_lives_where_it_may() {
+    let mut wrong = BTreeMap::new();
+    for file in files(&source()) {
+        let text = fs::read_to_string(&file).unwrap();
+        let path = file.strip_prefix(source()).unwrap().display().to_string();
+        let home = ["plugin/loader", "plugin/bridge"].iter().any(|home| path.starts_with(home));
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let count = code.filter(|line| line.contains("unsafe {") || line.contains("unsafe fn")).count();
+        if count > 0 && !home {
+            wrong.insert(path, count);
+        }
+    }
+    assert!(wrong.is_empty(), "unsafe outside the loader and the bridge: {wrong:?}");
+}
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn is_room(name: &str) -> bool {
+    name == "server" || MAY_IMPORT.iter().any(|(room, _)| *room == name)
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.extension() {
+            _ if path.is_dir() => all.extend(files(&path)),
+            Some(extension) if extension == "rs" => all.push(path),
+            _ => {}
+        }
+    }
+    all
+}
+
+/// Line numbers and the first segment behind every `crate::`, comments left out.
+fn imports(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default();
+        for part in code.split("crate::").skip(1) {
+            let segment: String = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            found.push((number + 1, segment));
+        }
+    }
+    found
+}
