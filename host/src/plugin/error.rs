@@ -94,9 +94,12 @@ impl fmt::Display for Fault {
     }
 }
 
+/// In place of an id, where a failure concerns no module more than another.
+pub const EVERY_MODULE: &str = "*";
+
 /// One failure of one module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
-#[error("module {module} failed at {stage}: {reason}")]
+#[error("{} failed at {stage}: {reason}", self.subject())]
 pub struct ModuleError {
     /// The module's id, or its file stem as long as its id is not known.
     pub module: String,
@@ -109,6 +112,10 @@ pub struct ModuleError {
 }
 
 impl ModuleError {
+    fn subject(&self) -> String {
+        if self.module == EVERY_MODULE { "every module".into() } else { format!("module {}", self.module) }
+    }
+
     /// A failure with everything named.
     pub fn new(module: impl Into<String>, stage: Stage, fault: Fault, reason: impl AsRef<str>) -> Self {
         ModuleError { module: one_line(&module.into()), stage, fault, reason: one_line(reason.as_ref()) }

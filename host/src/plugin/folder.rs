@@ -1,12 +1,22 @@
 //! The plugin folder: which libraries lie there, by content, and which files are not to be trusted.
+//!
+//! A look reads every `*.so` whole and hashes it: time stamps lie, and a file replaced by one of the same length and time
+//! must be seen. A file that a process still writes, or that is no whole ELF file, is given time to settle. Nothing here
+//! opens a library for execution; what is found is copied, checked again and probed by others.
 
 use super::error::Fault;
-use super::loader::ContentHash;
+use super::loader::elf::{self, ElfProblem};
+use super::loader::{ContentHash, sys};
 use super::manifest::Manifest;
 use serde::Serialize;
+use std::collections::HashMap;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the folder may hold.
 #[derive(Debug, Clone)]
@@ -47,6 +57,15 @@ impl Found {
     }
 }
 
+/// A file that is not taken yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unsettled {
+    /// The file.
+    pub path: PathBuf,
+    /// What it still lacks.
+    pub reason: String,
+}
+
 /// Something in the folder that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FolderProblem {
@@ -61,10 +80,10 @@ pub struct FolderProblem {
 /// One look into the folder.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scan {
-    /// Libraries, sorted by path.
+    /// Libraries, sorted by path; no id appears twice.
     pub found: Vec<Found>,
     /// Files that are being written; look again after [`FolderRules::settle`].
-    pub unsettled: Vec<PathBuf>,
+    pub unsettled: Vec<Unsettled>,
     /// What is refused.
     pub problems: Vec<FolderProblem>,
 }
@@ -74,23 +93,312 @@ pub struct Scan {
 pub struct FolderScanner {
     dir: PathBuf,
     rules: FolderRules,
+    /// Content that was taken before, by path: the same content again needs no second wait.
+    taken: HashMap<PathBuf, ContentHash>,
+    /// Content that looked unfinished, and since when it has been the same.
+    waiting: HashMap<PathBuf, (ContentHash, Instant)>,
+}
+
+/// What one file turned out to be.
+enum Verdict {
+    Found(Found),
+    Unsettled(String),
+    Refused(Fault, String),
+    Gone,
 }
 
 impl FolderScanner {
     /// For this folder.
     pub fn new(dir: &Path, rules: FolderRules) -> FolderScanner {
-        FolderScanner { dir: dir.to_owned(), rules }
+        FolderScanner { dir: dir.to_owned(), rules, taken: HashMap::new(), waiting: HashMap::new() }
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Looks once. Blocks for as long as reading the files takes.
     pub fn scan(&mut self) -> Scan {
-        let _ = (&self.dir, &self.rules);
-        Scan::default()
+        let mut scan = Scan::default();
+        match self.candidates(&mut scan) {
+            Ok((real_dir, paths)) => {
+                self.taken.retain(|path, _| paths.contains(path));
+                self.waiting.retain(|path, _| paths.contains(path));
+                for path in paths {
+                    self.look(&path, &real_dir, &mut scan);
+                }
+            }
+            Err(reason) => {
+                let path = self.dir.clone();
+                scan.problems.push(FolderProblem { path, fault: Fault::Operator, reason });
+            }
+        }
+        refuse_collisions(&mut scan);
+        scan
     }
 
     /// Looks until no file is being written any more, at most this long; what is still unsettled then is listed as such.
     pub fn scan_settled(&mut self, patience: Duration) -> Scan {
-        let _ = patience;
-        self.scan()
+        let deadline = Instant::now() + patience;
+        loop {
+            let scan = self.scan();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if scan.unsettled.is_empty() || left.is_zero() {
+                return scan;
+            }
+            std::thread::sleep((self.rules.settle / 8).clamp(Duration::from_millis(5), left.max(MIN_PAUSE)));
+        }
+    }
+
+    /// The real path of the folder, and the files in it that may be libraries, sorted.
+    fn candidates(&self, scan: &mut Scan) -> Result<(PathBuf, Vec<PathBuf>), String> {
+        let shown = self.dir.display();
+        let real = self.dir.canonicalize().map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => format!("the plugin folder {shown} does not exist"),
+            _ => format!("the plugin folder {shown} cannot be read: {e}"),
+        })?;
+        let unreadable = |e: io::Error| format!("the plugin folder {shown} cannot be read: {e}");
+        let facts = fs::metadata(&real).map_err(unreadable)?;
+        if !facts.is_dir() {
+            return Err(format!("the plugin folder {shown} is not a folder"));
+        }
+        check_rights(&facts).map_err(|why| format!("the plugin folder {shown} {why}"))?;
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(&real).map_err(unreadable)? {
+            let name = entry.map_err(unreadable)?.file_name();
+            if is_library_name(&name.to_string_lossy()) {
+                paths.push(self.dir.join(name));
+            }
+        }
+        paths.sort();
+        if paths.len() > self.rules.max_files {
+            scan.problems.push(FolderProblem {
+                path: self.dir.clone(),
+                fault: Fault::Operator,
+                reason: format!(
+                    "the plugin folder {shown} holds {} libraries; only the first {} are looked at",
+                    paths.len(),
+                    self.rules.max_files
+                ),
+            });
+            paths.truncate(self.rules.max_files);
+        }
+        Ok((real, paths))
+    }
+
+    fn look(&mut self, path: &Path, real_dir: &Path, scan: &mut Scan) {
+        let verdict = match open_inside(path, real_dir).and_then(|file| self.read(path, file)) {
+            Ok(verdict) | Err(verdict) => verdict,
+        };
+        match verdict {
+            Verdict::Found(found) => {
+                self.waiting.remove(path);
+                self.taken.insert(path.to_owned(), found.hash);
+                scan.found.push(found);
+            }
+            Verdict::Unsettled(reason) => scan.unsettled.push(Unsettled { path: path.to_owned(), reason }),
+            Verdict::Refused(fault, why) => {
+                self.waiting.remove(path);
+                let reason = format!("the file {} {why}", path.display());
+                scan.problems.push(FolderProblem { path: path.to_owned(), fault, reason });
+            }
+            Verdict::Gone => {}
+        }
+    }
+
+    fn read(&mut self, path: &Path, mut file: File) -> Result<Verdict, Verdict> {
+        let before = file.metadata().map_err(unreadable)?;
+        check_rights(&before).map_err(|why| Verdict::Refused(Fault::Operator, why))?;
+        if before.len() > self.rules.max_bytes {
+            let limit = self.rules.max_bytes;
+            let why = format!("has {} bytes; {limit} are the limit", before.len());
+            return Err(Verdict::Refused(Fault::Operator, why));
+        }
+        let bytes = read_at_most(&mut file, before.len(), self.rules.max_bytes).map_err(unreadable)?;
+        let after = file.metadata().map_err(unreadable)?;
+        let hash = ContentHash::of(&bytes);
+        let elf = elf::inspect(&bytes);
+        if state_of(&before) != state_of(&after) {
+            self.wait(path, hash);
+            return Err(Verdict::Unsettled("it changes while it is read".into()));
+        }
+        if let Some(reason) = self.unsettled(path, hash, &file, &elf) {
+            return Err(Verdict::Unsettled(reason));
+        }
+        Ok(Verdict::Found(Found {
+            path: path.to_owned(),
+            file_stem: stem(path),
+            hash,
+            size: bytes.len() as u64,
+            manifest: manifest_of(elf),
+        }))
+    }
+
+    /// Why this content is not taken yet.
+    fn unsettled(
+        &mut self,
+        path: &Path,
+        hash: ContentHash,
+        file: &File,
+        elf: &Result<elf::ElfFacts, ElfProblem>,
+    ) -> Option<String> {
+        if self.taken.get(path) == Some(&hash) {
+            return None;
+        }
+        let unfinished = matches!(elf, Err(problem) if problem.unfinished);
+        let written = sys::being_written(file);
+        if !unfinished && written == Some(false) {
+            return None;
+        }
+        let same_for = self.wait(path, hash);
+        match (written, elf) {
+            (Some(true), _) => Some("another process is still writing it".into()),
+            _ if same_for >= self.rules.settle => None,
+            (_, Err(problem)) => Some(problem.reason.clone()),
+            (_, Ok(_)) => Some("it is new and may still be written to".into()),
+        }
+    }
+
+    /// Notes this content and says for how long it has been the same.
+    fn wait(&mut self, path: &Path, hash: ContentHash) -> Duration {
+        let now = Instant::now();
+        let entry = self.waiting.entry(path.to_owned()).or_insert((hash, now));
+        if entry.0 != hash {
+            *entry = (hash, now);
+        }
+        now - entry.1
+    }
+}
+
+const MIN_PAUSE: Duration = Duration::from_millis(5);
+
+/// Whether a file of this name is looked at. Names with a dot first are what copying tools write to before they rename.
+fn is_library_name(name: &str) -> bool {
+    name.ends_with(".so") && !name.starts_with('.')
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn unreadable(error: io::Error) -> Verdict {
+    match error.kind() {
+        io::ErrorKind::NotFound => Verdict::Gone,
+        _ => Verdict::Refused(Fault::Operator, format!("cannot be read: {error}")),
+    }
+}
+
+/// Opens the regular file at `path` if it really lies inside the folder, whatever symbolic links say.
+fn open_inside(path: &Path, real_dir: &Path) -> Result<File, Verdict> {
+    let refused = |why: String| Verdict::Refused(Fault::Operator, why);
+    let link = fs::symlink_metadata(path).map_err(unreadable)?.is_symlink();
+    let real = match path.canonicalize() {
+        Ok(real) => real,
+        Err(e) if link => return Err(refused(format!("is a symbolic link that leads nowhere: {e}"))),
+        Err(e) => return Err(unreadable(e)),
+    };
+    if !real.starts_with(real_dir) {
+        return Err(refused(format!(
+            "is a symbolic link that leads out of the folder, to {}",
+            real.display()
+        )));
+    }
+    check_folders_between(&real, real_dir)?;
+    if !fs::metadata(&real).map_err(unreadable)?.is_file() {
+        return Err(refused("is not a regular file".into()));
+    }
+    // Between the look above and this call the name may have got another meaning: no link is followed, nothing blocks,
+    // and what was opened is looked at once more.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(&real).map_err(unreadable)?;
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err(refused("is not a regular file".into()));
+    }
+    match fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())) {
+        Ok(opened) if !opened.starts_with(real_dir) => Err(refused("was moved out of the folder".into())),
+        _ => Ok(file),
+    }
+}
+
+fn check_folders_between(real: &Path, real_dir: &Path) -> Result<(), Verdict> {
+    for folder in real.ancestors().skip(1).take_while(|folder| *folder != real_dir) {
+        let facts = fs::metadata(folder).map_err(unreadable)?;
+        check_rights(&facts).map_err(|why| {
+            Verdict::Refused(Fault::Operator, format!("lies in {}, which {why}", folder.display()))
+        })?;
+    }
+    Ok(())
+}
+
+/// Code that the server will run must not be changeable by anybody but its own user and root. Being writable by the
+/// server's own group, or root's, is no harm: on many systems each user has a group of their own and files are made so.
+fn check_rights(facts: &Metadata) -> Result<(), String> {
+    let (user, group) = sys::effective_ids();
+    if facts.uid() != user && facts.uid() != 0 {
+        return Err(format!(
+            "belongs to user {}; it must belong to user {user}, whom the server runs as, or to root",
+            facts.uid()
+        ));
+    }
+    if facts.mode() & 0o002 != 0 {
+        return Err("is writable by everybody; take that away with chmod o-w".into());
+    }
+    if facts.mode() & 0o020 != 0 && facts.gid() != group && facts.gid() != 0 {
+        return Err(format!("is writable by group {}; take that away with chmod g-w", facts.gid()));
+    }
+    Ok(())
+}
+
+fn read_at_most(file: &mut File, expected: u64, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(expected as usize);
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What changes when a file is written to; a hint that a read saw two states of it, never a proof that it did not.
+fn state_of(facts: &Metadata) -> (u64, i64, i64, i64, i64) {
+    (facts.len(), facts.mtime(), facts.mtime_nsec(), facts.ctime(), facts.ctime_nsec())
+}
+
+fn manifest_of(elf: Result<elf::ElfFacts, ElfProblem>) -> Result<Arc<Manifest>, String> {
+    let facts = elf.map_err(|problem| problem.reason)?;
+    match facts.manifest {
+        Some(json) => Manifest::parse(&json).map(Arc::new),
+        None => Err("it carries no Moult manifest".into()),
+    }
+}
+
+/// Two files with one id: neither is taken, because nobody could say which was meant. The same content under two names
+/// (a link beside its target) is one library.
+fn refuse_collisions(scan: &mut Scan) {
+    let mut first: HashMap<String, usize> = HashMap::new();
+    let mut refused = vec![None; scan.found.len()];
+    for (i, found) in scan.found.iter().enumerate() {
+        let Some(&other) = first.get(found.id()) else {
+            first.insert(found.id().to_owned(), i);
+            continue;
+        };
+        refused[i] = Some(other);
+        if scan.found[other].hash != found.hash {
+            refused[other] = Some(i);
+        }
+    }
+    let all = std::mem::take(&mut scan.found);
+    for (i, found) in all.iter().enumerate() {
+        match refused[i] {
+            None => scan.found.push(found.clone()),
+            Some(other) if all[other].hash == found.hash => {}
+            Some(other) => scan.problems.push(FolderProblem {
+                path: found.path.clone(),
+                fault: Fault::Operator,
+                reason: format!(
+                    "the files {} and {} both carry the module id {}; remove one of them",
+                    found.path.display(),
+                    all[other].path.display(),
+                    found.id()
+                ),
+            }),
+        }
     }
 }

@@ -1,20 +1,34 @@
 //! The runtime on which modules run, apart from the one that serves sockets: a module that blocks or loops takes no I/O
 //! with it, and this runtime can be replaced.
+//!
+//! A watchdog looks at the threads that are inside a module. One that has not moved for longer than its limit is reported
+//! once; if it is a thread of this runtime, new work goes to a fresh one from then on. The old one is kept: its other
+//! threads finish what was spawned there, and it ends by itself when the stuck thread has come back and no task is left.
 
 use super::loader::LibraryId;
-use super::threads::quiesce;
+use super::threads::{self, Inside};
 use serde::Serialize;
+use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle, Runtime};
+
+/// Of a thread that stands still, this many looks are needed: a server that was itself stopped for a while has not
+/// given its threads the time that has passed.
+const LOOKS: u32 = 3;
+/// So many runtimes with a stuck thread are kept; then no more are replaced.
+const MAX_REPLACED: usize = 16;
 
 /// Size and patience.
 #[derive(Debug, Clone)]
 pub struct RuntimeSettings {
     /// Worker threads.
     pub workers: usize,
-    /// A module that holds a thread longer without returning is reported as stuck.
+    /// A module that holds a thread longer without returning is reported as stuck, unless its library has a limit of its
+    /// own.
     pub stuck_after: Duration,
 }
 
@@ -38,42 +52,217 @@ pub struct Stuck {
 /// The modules runtime with its watchdog. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ModulesRuntime {
-    runtime: Arc<Runtime>,
+    shared: Arc<Shared>,
 }
 
+#[derive(Debug)]
+struct Shared {
+    settings: RuntimeSettings,
+    pools: Mutex<Pools>,
+}
+
+#[derive(Debug)]
+struct Pools {
+    current: Pool,
+    replaced: Vec<Pool>,
+    ended: bool,
+}
+
+/// One runtime. Its number marks the threads that belong to it.
+#[derive(Debug)]
+struct Pool {
+    number: u64,
+    handle: Handle,
+    runtime: Option<Runtime>,
+}
+
+static NEXT_POOL: AtomicU64 = AtomicU64::new(1);
+
 impl ModulesRuntime {
-    /// Starts it. `on_stuck` is called by the watchdog's thread, once per stuck call.
+    /// Starts it. `on_stuck` is called by the watchdog's thread, once per stuck call, after the replacement.
     pub fn start(
         settings: RuntimeSettings,
         on_stuck: impl Fn(&Stuck) + Send + Sync + 'static,
     ) -> io::Result<ModulesRuntime> {
-        let _ = on_stuck;
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(settings.workers.max(1))
-            .thread_name("moult-modules")
-            .on_thread_park(quiesce)
-            .enable_all()
-            .build()?;
-        Ok(ModulesRuntime { runtime: Arc::new(runtime) })
+        let current = Pool::start(settings.workers)?;
+        let pools = Mutex::new(Pools { current, replaced: Vec::new(), ended: false });
+        let shared = Arc::new(Shared { settings, pools });
+        let watched = Arc::downgrade(&shared);
+        std::thread::Builder::new()
+            .name("moult-watchdog".into())
+            .spawn(move || Watchdog::new(watched).run(&on_stuck))?;
+        Ok(ModulesRuntime { shared })
     }
 
     /// Where to spawn now. Ask again for each spawn: after a replacement it is another one.
     pub fn handle(&self) -> Handle {
-        self.runtime.handle().clone()
+        self.shared.pools().current.handle.clone()
     }
 
     /// All runtimes whose threads may have been inside a module, replaced ones included.
     pub fn handles(&self) -> Vec<Handle> {
-        vec![self.handle()]
+        let pools = self.shared.pools();
+        std::iter::once(&pools.current).chain(&pools.replaced).map(|pool| pool.handle.clone()).collect()
     }
 
-    /// How many replaced runtimes still have a stuck thread.
+    /// How many replaced runtimes still have a stuck thread, or tasks.
     pub fn stuck_pools(&self) -> usize {
-        0
+        self.shared.pools().replaced.len()
     }
 
-    /// Ends it, waiting at most this long for its threads.
+    /// Ends it, waiting at most this long for its threads. Stuck ones stay until the process ends.
     pub fn shutdown(self, deadline: Duration) {
-        let _ = deadline;
+        let mut ended = Vec::new();
+        {
+            let mut pools = self.shared.pools();
+            pools.ended = true;
+            ended.extend(pools.current.runtime.take());
+            let replaced = std::mem::take(&mut pools.replaced);
+            ended.extend(replaced.into_iter().filter_map(|mut pool| pool.runtime.take()));
+        }
+        let end = Instant::now() + deadline;
+        // On a thread of its own: a runtime must not be waited for on another one's worker.
+        let waiting = std::thread::Builder::new().name("moult-shutdown".into()).spawn(move || {
+            for runtime in ended {
+                runtime.shutdown_timeout(end.saturating_duration_since(Instant::now()));
+            }
+        });
+        if let Ok(waiting) = waiting {
+            // A panic there has been logged; there is nothing to add to it here.
+            let _ = waiting.join();
+        }
+    }
+}
+
+impl Shared {
+    fn pools(&self) -> MutexGuard<'_, Pools> {
+        // Nothing that runs under this lock can panic half-way.
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a fresh runtime in place of the one of that number, if it is the current one.
+    fn replace(&self, number: u64) -> bool {
+        let mut pools = self.pools();
+        if pools.ended || pools.current.number != number || pools.replaced.len() >= MAX_REPLACED {
+            return false;
+        }
+        match Pool::start(self.settings.workers) {
+            Ok(fresh) => {
+                let old = std::mem::replace(&mut pools.current, fresh);
+                pools.replaced.push(old);
+                true
+            }
+            Err(e) => {
+                tracing::error!("the modules runtime cannot be replaced: {e}");
+                false
+            }
+        }
+    }
+
+    /// Lets go of replaced runtimes that no thread is stuck in and no task is left on.
+    fn release_idle(&self, inside: &[Inside]) {
+        let mut pools = self.pools();
+        pools.replaced.retain(|pool| {
+            inside.iter().any(|thread| thread.pool == pool.number)
+                || pool.handle.metrics().num_alive_tasks() != 0
+        });
+    }
+}
+
+impl Pool {
+    fn start(workers: usize) -> io::Result<Pool> {
+        let number = NEXT_POOL.fetch_add(1, Ordering::Relaxed);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(workers.max(1))
+            .thread_name(format!("moult-mod-{number}"))
+            .on_thread_start(move || threads::join_pool(number))
+            .on_thread_park(threads::quiesce)
+            .enable_all()
+            .build()?;
+        Ok(Pool { number, handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Looks at the threads inside modules, and remembers how long each has stood still.
+struct Watchdog {
+    shared: Weak<Shared>,
+    pace: Duration,
+    still: HashMap<usize, Still>,
+}
+
+struct Still {
+    steps: u64,
+    since: Instant,
+    looks: u32,
+    reported: bool,
+}
+
+impl Watchdog {
+    fn new(shared: Weak<Shared>) -> Watchdog {
+        let stuck_after = shared.upgrade().map_or(Duration::ZERO, |shared| shared.settings.stuck_after);
+        let pace = (stuck_after / 4).clamp(Duration::from_millis(10), Duration::from_millis(250));
+        Watchdog { shared, pace, still: HashMap::new() }
+    }
+
+    fn run(mut self, on_stuck: &dyn Fn(&Stuck)) {
+        while let Some(shared) = self.shared.upgrade() {
+            if shared.pools().ended {
+                return;
+            }
+            let inside = threads::threads_inside();
+            for stuck in self.look(&shared, &inside) {
+                // The watchdog outlives whatever it tells of.
+                if catch_unwind(AssertUnwindSafe(|| on_stuck(&stuck))).is_err() {
+                    tracing::error!(module = stuck.module, "our bug: the report of a stuck module panicked");
+                }
+            }
+            shared.release_idle(&inside);
+            // Not held while waiting: the last owner's drop must end the runtime, and this thread after it.
+            drop(shared);
+            std::thread::sleep(self.pace);
+        }
+    }
+
+    fn look(&mut self, shared: &Shared, inside: &[Inside]) -> Vec<Stuck> {
+        self.still.retain(|slot, _| inside.iter().any(|thread| thread.slot == *slot));
+        let mut stuck = Vec::new();
+        for thread in inside {
+            let now = Instant::now();
+            let still = self.still.entry(thread.slot).or_insert_with(|| Still::new(thread.steps, now));
+            if still.steps != thread.steps {
+                *still = Still::new(thread.steps, now);
+            }
+            still.looks += 1;
+            let Some(residence) = threads::residence_of(thread.library) else { continue };
+            let limit = residence.time_limit().unwrap_or(shared.settings.stuck_after);
+            let held = now - still.since;
+            if still.reported || held < limit || still.looks < LOOKS {
+                continue;
+            }
+            still.reported = true;
+            stuck.push(Stuck {
+                module: residence.module().to_owned(),
+                generation: residence.generation(),
+                library: thread.library,
+                thread: thread.thread.clone(),
+                held,
+                replaced: shared.replace(thread.pool),
+            });
+        }
+        stuck
+    }
+}
+
+impl Still {
+    fn new(steps: u64, since: Instant) -> Still {
+        Still { steps, since, looks: 0, reported: false }
     }
 }

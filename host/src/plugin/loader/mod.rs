@@ -5,14 +5,24 @@
 //! * `elf`: what a file says of itself, without running any of it;
 //! * `copy`: the private copy that is probed and loaded;
 //! * `decl`: the exported declaration, compared and copied out;
-//! * `library`: a loaded copy, its threads and its end.
+//! * `library`: a loaded copy and its end; `residence`: what threads share about it; `mapped`: what of it is in memory;
+//! * `process`, `confine`: a child with a deadline, and its limits from within;
+//! * `crash`: the last words of a server that a module takes down;
+//! * `sys`: small questions to the operating system.
 
+pub mod confine;
 pub mod copy;
+pub mod crash;
 pub mod decl;
 pub mod elf;
 pub mod hash;
 pub mod library;
+pub mod mapped;
+pub mod process;
+pub mod residence;
+pub mod sys;
 
 pub use copy::{Generations, PrivateCopy};
 pub use hash::ContentHash;
-pub use library::{Closed, Library, LibraryId};
+pub use library::{Closed, Leftover, Library, LibraryId};
+pub use mapped::MappedBytes;

@@ -1,13 +1,22 @@
 //! The trial of a library in a short-lived child process: whatever it does there, the server does not notice.
 //!
-//! `parent` runs the child and judges its end, `child` is what runs in it.
+//! `parent` runs the child and judges its end, `child` is what runs in it, `answer` is what they say to each other. The
+//! child is this server's own binary with `--probe`, so that both sides agree on every layout.
 
-use super::error::{ModuleError, Stage};
-use super::loader::PrivateCopy;
+mod answer;
+mod child;
+mod parent;
+
+pub use child::{child_main, requested};
+pub use parent::probe;
+
 use super::manifest::Manifest;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// First argument of a probe child.
+pub const ARGUMENT: &str = "--probe";
 
 /// Limits of the child.
 #[derive(Debug, Clone)]
@@ -48,10 +57,4 @@ pub struct ProbeReport {
     pub unmaps: bool,
     /// What an operator should know, and what does not hinder loading.
     pub warnings: Vec<String>,
-}
-
-/// Tries the copy in a child. Blocks the calling thread for at most the deadline.
-pub fn probe(copy: &PrivateCopy, settings: &ProbeSettings) -> Result<ProbeReport, ModuleError> {
-    let _ = settings;
-    Err(ModuleError::server(copy.module(), Stage::Probe, "not built yet"))
 }
