@@ -105,7 +105,9 @@ mod tests {
     fn this_process_has_libc_and_no_library_of_another_name() {
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
         let libc = maps.lines().filter_map(mapping).find(|m| m.2.contains("/libc.so")).unwrap().2;
-        assert!(is_loaded(Path::new(libc)));
+        // The loader goes by the name it was given, the kernel by the real one; for our copies they are the same.
+        let names = [libc, libc.trim_start_matches("/usr")];
+        assert!(names.iter().any(|name| is_loaded(Path::new(name))), "{libc}");
         assert!(bytes_of(Path::new(libc)).resident > 0);
         assert!(!is_loaded(Path::new("/nowhere/libc.so")));
     }
