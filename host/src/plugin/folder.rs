@@ -60,6 +60,8 @@ impl Found {
 /// A file that is not taken yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unsettled {
+    /// The module that this file was when it was last whole, else its file stem.
+    pub module: String,
     /// The file.
     pub path: PathBuf,
     /// What it still lacks.
@@ -69,6 +71,8 @@ pub struct Unsettled {
 /// Something in the folder that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FolderProblem {
+    /// The module concerned, as for [`Unsettled::module`]; `None` for the folder itself.
+    pub module: Option<String>,
     /// The file, or the folder itself.
     pub path: PathBuf,
     /// Whose fault.
@@ -86,6 +90,8 @@ pub struct Scan {
     pub unsettled: Vec<Unsettled>,
     /// What is refused.
     pub problems: Vec<FolderProblem>,
+    /// Whether every file was looked at: only then does absence mean that a module was taken away.
+    pub complete: bool,
 }
 
 /// Looks into one folder, and remembers what it saw of files that were not finished.
@@ -93,8 +99,8 @@ pub struct Scan {
 pub struct FolderScanner {
     dir: PathBuf,
     rules: FolderRules,
-    /// Content that was taken before, by path: the same content again needs no second wait.
-    taken: HashMap<PathBuf, ContentHash>,
+    /// Content that was taken before and its id, by path: the same content again needs no second wait.
+    taken: HashMap<PathBuf, (ContentHash, String)>,
     /// Content that looked unfinished, and since when it has been the same.
     waiting: HashMap<PathBuf, (ContentHash, Instant)>,
 }
@@ -120,7 +126,7 @@ impl FolderScanner {
 
     /// Looks once. Blocks for as long as reading the files takes.
     pub fn scan(&mut self) -> Scan {
-        let mut scan = Scan::default();
+        let mut scan = Scan { complete: true, ..Scan::default() };
         match self.candidates(&mut scan) {
             Ok((real_dir, paths)) => {
                 self.taken.retain(|path, _| paths.contains(path));
@@ -129,10 +135,7 @@ impl FolderScanner {
                     self.look(&path, &real_dir, &mut scan);
                 }
             }
-            Err(reason) => {
-                let path = self.dir.clone();
-                scan.problems.push(FolderProblem { path, fault: Fault::Operator, reason });
-            }
+            Err(reason) => self.incomplete(&mut scan, reason),
         }
         refuse_collisions(&mut scan);
         scan
@@ -148,6 +151,24 @@ impl FolderScanner {
                 return scan;
             }
             std::thread::sleep((self.rules.settle / 8).clamp(Duration::from_millis(5), left.max(MIN_PAUSE)));
+        }
+    }
+
+    /// The one library at `path` in this folder, whatever else lies there; the error is one sentence.
+    pub fn find(&mut self, path: &Path) -> Result<Found, String> {
+        let mut scan = Scan::default();
+        let (real_dir, _) = self.candidates(&mut scan)?;
+        self.look(path, &real_dir, &mut scan);
+        let unsettled = scan
+            .unsettled
+            .pop()
+            .map(|file| format!("the file {} is not whole: {}", path.display(), file.reason));
+        let problem = scan.problems.pop().map(|problem| problem.reason);
+        match scan.found.pop() {
+            Some(found) => Ok(found),
+            None => {
+                Err(unsettled.or(problem).unwrap_or_else(|| format!("the file {} is gone", path.display())))
+            }
         }
     }
 
@@ -173,18 +194,26 @@ impl FolderScanner {
         }
         paths.sort();
         if paths.len() > self.rules.max_files {
-            scan.problems.push(FolderProblem {
-                path: self.dir.clone(),
-                fault: Fault::Operator,
-                reason: format!(
-                    "the plugin folder {shown} holds {} libraries; only the first {} are looked at",
-                    paths.len(),
-                    self.rules.max_files
-                ),
-            });
+            let limit = self.rules.max_files;
+            let all = paths.len();
+            let reason = format!(
+                "the plugin folder {shown} holds {all} libraries; only the first {limit} are looked at"
+            );
+            self.incomplete(scan, reason);
             paths.truncate(self.rules.max_files);
         }
         Ok((real, paths))
+    }
+
+    fn incomplete(&self, scan: &mut Scan, reason: String) {
+        scan.complete = false;
+        let path = self.dir.clone();
+        scan.problems.push(FolderProblem { module: None, path, fault: Fault::Operator, reason });
+    }
+
+    /// What to call the module of a file that cannot be read now.
+    fn module_of(&self, path: &Path) -> String {
+        self.taken.get(path).map_or_else(|| stem(path), |(_, id)| id.clone())
     }
 
     fn look(&mut self, path: &Path, real_dir: &Path, scan: &mut Scan) {
@@ -194,14 +223,21 @@ impl FolderScanner {
         match verdict {
             Verdict::Found(found) => {
                 self.waiting.remove(path);
-                self.taken.insert(path.to_owned(), found.hash);
+                self.taken.insert(path.to_owned(), (found.hash, found.id().to_owned()));
                 scan.found.push(found);
             }
-            Verdict::Unsettled(reason) => scan.unsettled.push(Unsettled { path: path.to_owned(), reason }),
+            Verdict::Unsettled(reason) => {
+                scan.unsettled.push(Unsettled {
+                    module: self.module_of(path),
+                    path: path.to_owned(),
+                    reason,
+                });
+            }
             Verdict::Refused(fault, why) => {
                 self.waiting.remove(path);
                 let reason = format!("the file {} {why}", path.display());
-                scan.problems.push(FolderProblem { path: path.to_owned(), fault, reason });
+                let module = Some(self.module_of(path));
+                scan.problems.push(FolderProblem { module, path: path.to_owned(), fault, reason });
             }
             Verdict::Gone => {}
         }
@@ -243,7 +279,7 @@ impl FolderScanner {
         file: &File,
         elf: &Result<elf::ElfFacts, ElfProblem>,
     ) -> Option<String> {
-        if self.taken.get(path) == Some(&hash) {
+        if self.taken.get(path).is_some_and(|(taken, _)| *taken == hash) {
             return None;
         }
         let unfinished = matches!(elf, Err(problem) if problem.unfinished);
@@ -390,6 +426,7 @@ fn refuse_collisions(scan: &mut Scan) {
             None => scan.found.push(found.clone()),
             Some(other) if all[other].hash == found.hash => {}
             Some(other) => scan.problems.push(FolderProblem {
+                module: Some(found.id().to_owned()),
                 path: found.path.clone(),
                 fault: Fault::Operator,
                 reason: format!(

@@ -66,15 +66,17 @@ pub fn candidates(
     }
     let mut all: Vec<Candidate> =
         by_id.iter().map(|(id, files)| candidate(id, files, loaded.get(id), memory, config)).collect();
-    for path in &scan.unsettled {
-        all.push(unusable(stem(path), "its file is still being written".into()));
+    for file in &scan.unsettled {
+        all.push(unusable(file.module.clone(), format!("its file is not taken yet: {}", file.reason)));
     }
     for problem in &scan.problems {
-        all.push(unusable(stem(&problem.path), problem.reason.clone()));
+        let module = problem.module.clone().unwrap_or_else(|| stem(&problem.path));
+        all.push(unusable(module, problem.reason.clone()));
     }
     for (id, generation) in loaded {
         let hidden = all.iter().any(|c| c.entry.module == *id);
-        if !hidden {
+        // A folder that could not be read whole takes nothing away.
+        if !hidden && scan.complete {
             all.push(removed(id, generation));
         }
     }

@@ -2,7 +2,7 @@
 
 use super::error::ModuleError;
 use super::instance::Instance;
-use super::loader::library::MappedBytes;
+use super::loader::MappedBytes;
 use super::manifest::{Dependency, StateSchema, Xep};
 use super::retire::RetainedInfo;
 use super::stats::StatsReport;

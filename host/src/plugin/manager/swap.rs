@@ -146,10 +146,12 @@ impl Manager {
             .previous(module, &serving)
             .ok_or_else(|| refuse("no former build of it was kept".into()))?;
         let folder = path.parent().ok_or_else(|| refuse(format!("{} has no folder", path.display())))?;
-        let kept = FolderScanner::new(folder, FolderRules::default()).scan();
-        let found =
-            kept.found.into_iter().find(|found| found.path == path && found.hash.to_string() == build.hash);
-        found.ok_or_else(|| refuse(format!("{} is not what was kept", path.display())))
+        // Several builds of one module lie there, which in the plugin folder itself would be a collision.
+        let found = FolderScanner::new(folder, FolderRules::default()).find(&path).map_err(refuse)?;
+        if found.hash.to_string() != build.hash {
+            return Err(refuse(format!("{} is not what was kept", path.display())));
+        }
+        Ok(found)
     }
 
     async fn carry_out(
