@@ -1,0 +1,263 @@
+//! [`export_module!`](crate::export_module).
+
+/// Exports a module from its library: the declaration, the manifest as an ELF note, the root header for the probe, and
+/// what makes the library unloadable. Once per crate.
+///
+/// Only `module` must be given. The id is the package's name unless `id` says otherwise (lower-case letters, digits and
+/// underscores; `mod_` in front is customary), version and description are the package's. In any order:
+///
+/// ```ignore
+/// export_module! {
+///     module: Hello,
+///     id: "mod_hello",
+///     description: "Says hello",
+///     depends: [hard "mod_disco", soft "mod_ping"],
+///     capabilities: ["commands"],
+///     state: { writes: 2, reads: 1..=2 },
+///     xeps: ["0199", "0030" "2.5"],
+///     scope: vhost,                                   // or global
+///     policy: { restart: transient, max_restarts: 3, shutdown_ms: 1000 },
+///     needs_minor: 0,
+///     build: "nightly",
+/// }
+/// ```
+///
+/// Options are declared by the module's `Options` type, see [`module_options!`](crate::module_options). In unit tests of
+/// the crate nothing is exported.
+#[macro_export]
+macro_rules! export_module {
+    (module: $module:ty $(, $key:ident : $value:tt)* $(,)?) => {
+        #[doc(hidden)]
+        #[allow(unused)]
+        type __MoultModule = $module;
+
+        #[cfg(all(panic = "abort", not(test)))]
+        compile_error!("a module must be built with panic = \"unwind\": with abort, one panic would end the whole server");
+
+        #[doc(hidden)]
+        #[cfg(not(test))]
+        #[allow(unsafe_code, missing_docs, non_upper_case_globals, unused, reason = "generated")]
+        mod __moult_exports {
+            use super::__MoultModule as Exported;
+            use $crate::__private::*;
+
+            const SOURCE: Source = Source {
+                $($key: $crate::__module_field!($key $value),)*
+                ..Source::of::<Exported>(
+                    env!("CARGO_PKG_NAME"),
+                    env!("CARGO_PKG_VERSION"),
+                    env!("CARGO_PKG_DESCRIPTION"),
+                )
+            };
+            const _: () = assert!(
+                is_module_id(SOURCE.id),
+                "a module's id is a lower-case letter, then lower-case letters, digits and underscores: set `id`"
+            );
+
+            const LEN: usize = SOURCE.render::<0>().len;
+            static MANIFEST: [u8; LEN] = SOURCE.render::<LEN>().bytes;
+            const MANIFEST_TEXT: &str = match core::str::from_utf8(&SOURCE.render::<LEN>().bytes) {
+                Ok(text) => text,
+                Err(_) => panic!("the manifest is UTF-8"),
+            };
+
+            #[used]
+            #[cfg_attr(target_os = "linux", unsafe(link_section = ".note.moult"))]
+            static NOTE: Note<{ padded(LEN) }> = Note::manifest(MANIFEST_TEXT.as_bytes());
+
+            static VT: v1::ModuleVt = table::<Exported>(create);
+
+            unsafe extern "C" fn create(
+                info: &v1::InstanceInfo<'_>,
+                host: v1::HostRef,
+                reply: v1::ReplyRef<'_>,
+                out: &mut v1::InstancePtr,
+            ) -> i32 {
+                install_panic_hook();
+                // SAFETY: the arguments are passed on as the host gave them.
+                unsafe { create_instance::<Exported>(info, host, reply, out) }
+            }
+
+            #[unsafe(no_mangle)]
+            pub static MOULT_MODULE_V1: v1::ModuleDecl = v1::ModuleDecl {
+                magic: v1::MAGIC,
+                size: core::mem::size_of::<v1::ModuleDecl>() as u32,
+                api_major: v1::API_MAJOR,
+                api_minor: v1::API_MINOR,
+                fingerprint: FINGERPRINT,
+                flags: FLAGS | if cfg!(debug_assertions) { v1::flags::DEBUG } else { 0 },
+                rustc: RStr::from_str(RUSTC),
+                manifest: RStr::from_str(MANIFEST_TEXT),
+                vt: &VT,
+                thread_detach,
+                final_report,
+            };
+
+            extern "C" fn declaration() -> &'static v1::ModuleDecl {
+                &MOULT_MODULE_V1
+            }
+
+            fn root() -> v1::ModuleRoot_Ref {
+                const ROOT: &WithMetadata<v1::ModuleRoot> = &WithMetadata::new(v1::ModuleRoot { declaration });
+                v1::ModuleRoot_Ref(ROOT.static_as_prefix())
+            }
+
+            extern "C" fn erased_root() -> RootModuleResult {
+                __call_root_module_loader(root)
+            }
+
+            // What abi_stable's own attribute would write; that one needs abi_stable as a dependency of the module.
+            #[unsafe(no_mangle)]
+            pub static _as_0lib_1header_0root_1module_1loader: LibHeader =
+                // SAFETY: `erased_root` gives a `ModuleRoot_Ref`.
+                unsafe { LibHeader::from_constructor::<v1::ModuleRoot_Ref>(erased_root, CheckTypeLayout::Yes) };
+
+            $crate::__interpose!();
+        }
+    };
+}
+
+/// The stand-ins for functions of the C library, hidden from everybody but this library.
+#[doc(hidden)]
+#[macro_export]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+macro_rules! __interpose {
+    () => {
+        core::arch::global_asm!(
+            ".hidden __cxa_thread_atexit_impl",
+            ".hidden pthread_key_create",
+            ".hidden pthread_key_delete",
+            ".hidden pthread_create",
+        );
+
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn __cxa_thread_atexit_impl(
+            destructor: interpose::Destructor,
+            object: *mut c_void,
+            library: *mut c_void,
+        ) -> c_int {
+            // SAFETY: the arguments are passed on.
+            unsafe { interpose::thread_atexit(destructor, object, library) }
+        }
+
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn pthread_key_create(
+            key: *mut pthread_key_t,
+            destructor: Option<interpose::Destructor>,
+        ) -> c_int {
+            // SAFETY: the arguments are passed on.
+            unsafe { interpose::key_create(key, destructor) }
+        }
+
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn pthread_key_delete(key: pthread_key_t) -> c_int {
+            // SAFETY: the argument is passed on.
+            unsafe { interpose::key_delete(key) }
+        }
+
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn pthread_create(
+            thread: *mut pthread_t,
+            attributes: *const pthread_attr_t,
+            routine: interpose::StartRoutine,
+            argument: *mut c_void,
+        ) -> c_int {
+            // SAFETY: the arguments are passed on.
+            unsafe { interpose::thread_create(thread, attributes, routine, argument) }
+        }
+
+        extern "C" fn thread_detach() -> u32 {
+            interpose::thread_detach()
+        }
+
+        extern "C" fn final_report(out: &mut v1::FinalReport) {
+            interpose::final_report(out);
+        }
+
+        const FLAGS: u64 = v1::flags::UNWIND | v1::flags::INTERPOSED;
+    };
+}
+
+/// Elsewhere nothing is interposed, and the declaration says so.
+#[doc(hidden)]
+#[macro_export]
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+macro_rules! __interpose {
+    () => {
+        extern "C" fn thread_detach() -> u32 {
+            0
+        }
+
+        extern "C" fn final_report(out: &mut v1::FinalReport) {
+            *out = v1::FinalReport::default();
+        }
+
+        const FLAGS: u64 = v1::flags::UNWIND;
+    };
+}
+
+/// One field of the manifest.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __module_field {
+    (id $value:literal) => { $value };
+    (version $value:literal) => { $value };
+    (build $value:literal) => { $value };
+    (description $value:literal) => { $value };
+    (needs_minor $value:literal) => { $value };
+    (capabilities [$($value:literal),* $(,)?]) => { &[$($value),*] };
+    (depends [$($($soft:ident)? $id:literal),* $(,)?]) => {
+        &[$(Depend { id: $id, soft: $crate::__is_soft!($($soft)?) }),*]
+    };
+    (xeps [$($number:literal $($version:literal)?),* $(,)?]) => { &[$(($number, concat!($($version)?))),*] };
+    (state { writes: $writes:literal, reads: $from:literal ..= $to:literal $(,)? }) => {
+        Some(StateSpec { writes: $writes, reads_from: $from, reads_to: $to })
+    };
+    (state { writes: $writes:literal, reads: $only:literal $(,)? }) => {
+        Some(StateSpec { writes: $writes, reads_from: $only, reads_to: $only })
+    };
+    (scope vhost) => { Scope::Vhost };
+    (scope global) => { Scope::Global };
+    (policy { $($key:ident : $value:tt),* $(,)? }) => {
+        PolicySpec { $($key: $crate::__policy_field!($key $value),)* ..PolicySpec::DEFAULT }
+    };
+    ($key:ident $($value:tt)*) => {
+        compile_error!(concat!("export_module!: `", stringify!($key), "` does not take ", stringify!($($value)*)))
+    };
+}
+
+/// `soft` or `hard`, the latter by default.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __is_soft {
+    () => {
+        false
+    };
+    (hard) => {
+        false
+    };
+    (soft) => {
+        true
+    };
+}
+
+/// One field of the policy.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __policy_field {
+    (restart temporary) => {
+        "temporary"
+    };
+    (restart transient) => {
+        "transient"
+    };
+    (restart permanent) => {
+        "permanent"
+    };
+    (max_restarts $value:literal) => {
+        $value
+    };
+    (shutdown_ms $value:literal) => {
+        $value
+    };
+}

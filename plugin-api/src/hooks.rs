@@ -1,0 +1,189 @@
+//! The hook points of API version 1: their names, and the JSON that travels beside each of them.
+//!
+//! The host writes these structs into a call's `args`, the SDK reads them. Fields may be added (readers take defaults for
+//! what is missing and ignore what they do not know), never renamed or removed. What each hook carries:
+//!
+//! | hook | from | to | stanza | args | what a handler can do |
+//! |---|---|---|---|---|---|
+//! | `user_send_packet` | full JID | addressee | yes | [`PacketArgs`] | replace, drop |
+//! | `user_receive_packet` | sender | full JID | yes | [`PacketArgs`] | replace, drop |
+//! | `filter_packet` | sender | addressee | yes | [`PacketArgs`] | replace, drop |
+//! | `session_opened` | full JID | | | [`SessionOpened`] | watch |
+//! | `session_closed` | full JID | | | [`SessionClosed`] | watch |
+//! | `presence_changed` | full JID | | presence | [`PresenceChanged`] | watch |
+//! | `subscription_packet` | bare JID | bare JID | presence | [`SubscriptionArgs`] | handle |
+//! | `offline_message` | sender | bare JID | message | [`PacketArgs`] | handle |
+//! | `local_packet` | sender | vhost | yes | [`PacketArgs`] | handle |
+//! | `disco_info` | asker | entity | accumulator: [`InfoAnswer`] | [`DiscoArgs`] | extend |
+//! | `disco_items` | asker | entity | accumulator: [`ItemsAnswer`] | [`DiscoArgs`] | extend |
+//! | `user_registered` | bare JID | | | [`AccountArgs`] | watch |
+//! | `user_removed` | bare JID | | | [`AccountArgs`] | watch |
+//! | `c2s_auth_result` | bare JID or empty | | | [`AuthResult`] | watch |
+
+use serde::{Deserialize, Serialize};
+
+/// Names of the hook points.
+pub mod name {
+    /// A stanza from a bound session, before routing.
+    pub const USER_SEND_PACKET: &str = "user_send_packet";
+    /// A stanza about to enter a session's mailbox.
+    pub const USER_RECEIVE_PACKET: &str = "user_receive_packet";
+    /// Every routed stanza.
+    pub const FILTER_PACKET: &str = "filter_packet";
+    /// A resource was bound.
+    pub const SESSION_OPENED: &str = "session_opened";
+    /// A session ended.
+    pub const SESSION_CLOSED: &str = "session_closed";
+    /// A session's broadcast presence was set or unset.
+    pub const PRESENCE_CHANGED: &str = "presence_changed";
+    /// A subscription stanza.
+    pub const SUBSCRIPTION_PACKET: &str = "subscription_packet";
+    /// A message that no resource took.
+    pub const OFFLINE_MESSAGE: &str = "offline_message";
+    /// A message or presence to the vhost itself.
+    pub const LOCAL_PACKET: &str = "local_packet";
+    /// Information of an entity is collected.
+    pub const DISCO_INFO: &str = "disco_info";
+    /// Items of an entity are collected.
+    pub const DISCO_ITEMS: &str = "disco_items";
+    /// An account was made.
+    pub const USER_REGISTERED: &str = "user_registered";
+    /// An account was removed.
+    pub const USER_REMOVED: &str = "user_removed";
+    /// An authentication ended, well or badly.
+    pub const C2S_AUTH_RESULT: &str = "c2s_auth_result";
+}
+
+/// Beside a stanza. Empty today.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PacketArgs {}
+
+/// Beside `session_opened`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SessionOpened {
+    /// Address of the client, without port.
+    pub ip: String,
+    /// Whether the stream is encrypted.
+    pub tls: bool,
+    /// Mechanism that authenticated it.
+    pub mechanism: String,
+}
+
+/// Beside `session_closed`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SessionClosed {
+    /// `closed`, `replaced`, `kicked`, `timeout`, `error`, `shutdown`.
+    pub reason: String,
+}
+
+/// Beside `presence_changed`: the presence that holds now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PresenceChanged {
+    /// Whether the session is available (`set`) or no longer (`unset`).
+    pub available: bool,
+    /// Whether it was available before.
+    pub was_available: bool,
+    /// Its priority.
+    pub priority: i8,
+    /// `away`, `chat`, `dnd`, `xa` or empty.
+    pub show: String,
+}
+
+/// Beside `subscription_packet`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SubscriptionArgs {
+    /// `out` on the sender's side, `in` on the receiver's.
+    pub direction: String,
+    /// `subscribe`, `subscribed`, `unsubscribe`, `unsubscribed`.
+    pub kind: String,
+}
+
+/// Beside `disco_info` and `disco_items`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DiscoArgs {
+    /// The node asked for; may be empty.
+    pub node: String,
+}
+
+/// Accumulator of `disco_info`, and the answer of the operation `DISCO` beside its items.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InfoAnswer {
+    /// Identities.
+    pub identities: Vec<Identity>,
+    /// Namespaces.
+    pub features: Vec<String>,
+}
+
+/// Accumulator of `disco_items`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ItemsAnswer {
+    /// Items.
+    pub items: Vec<Item>,
+}
+
+/// An identity (XEP-0030 3.1).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Identity {
+    /// Such as `server`.
+    pub category: String,
+    /// Such as `im`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// For people; may be empty.
+    pub name: String,
+}
+
+/// An item (XEP-0030 4.1).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Item {
+    /// Its JID.
+    pub jid: String,
+    /// For people; may be empty.
+    pub name: String,
+    /// May be empty.
+    pub node: String,
+}
+
+/// Beside `user_registered` and `user_removed`. Empty today: the account is the sender.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AccountArgs {}
+
+/// Beside `c2s_auth_result`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AuthResult {
+    /// Whether it went well.
+    pub success: bool,
+    /// The name that was tried, as it came.
+    pub user: String,
+    /// Mechanism.
+    pub mechanism: String,
+    /// Address of the client, without port.
+    pub ip: String,
+    /// Condition of RFC 6120 6.5 when it failed.
+    pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_and_unknown_fields_are_no_mistake() {
+        let opened: SessionOpened = serde_json::from_str(r#"{"tls":true,"of_a_later_minor":1}"#).unwrap();
+        assert!(opened.tls && opened.ip.is_empty());
+        let identity: Identity = serde_json::from_str(r#"{"category":"server","type":"im"}"#).unwrap();
+        assert_eq!(identity.kind, "im");
+    }
+}

@@ -1,0 +1,117 @@
+//! Hooks that see a stanza.
+
+use super::{Hook, Verdict};
+use crate::abi::v1::Call;
+use crate::hooks::name;
+use crate::sdk::element::Element;
+use crate::sdk::handler::{Answer, Event};
+use crate::sdk::{Host, Stanza};
+
+/// What happens to a stanza after a filter.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Packet {
+    /// It goes on as it is.
+    #[default]
+    Pass,
+    /// These bytes go on in its place: see [`Packet::replace`].
+    Replace(Vec<u8>),
+    /// These bytes go on, and no further handler sees them: see [`Packet::pass_and_stop`].
+    StopWith(Vec<u8>),
+    /// It ends here, for this reason.
+    Drop(String),
+}
+
+impl Packet {
+    /// This goes on in its place.
+    pub fn replace(stanza: &Element) -> Self {
+        Packet::Replace(stanza.to_bytes())
+    }
+
+    /// It goes on as it is, and no further handler sees it.
+    pub fn pass_and_stop(stanza: &Stanza<'_>) -> Self {
+        Packet::StopWith(stanza.bytes().to_vec())
+    }
+}
+
+impl From<()> for Packet {
+    fn from((): ()) -> Self {
+        Packet::Pass
+    }
+}
+
+impl From<Packet> for Answer {
+    fn from(packet: Packet) -> Self {
+        Answer::Hook(match packet {
+            Packet::Pass => Verdict::next(None),
+            Packet::Replace(bytes) => Verdict::next(Some(bytes)),
+            Packet::StopWith(bytes) => Verdict::stop("", Some(bytes)),
+            Packet::Drop(reason) => Verdict::stop(reason, None),
+        })
+    }
+}
+
+/// Whether a handler took a stanza over.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Taken {
+    /// No: the next handler sees it.
+    #[default]
+    No,
+    /// Yes: it is kept or answered, and nobody else sees it.
+    Yes,
+}
+
+impl From<()> for Taken {
+    fn from((): ()) -> Self {
+        Taken::No
+    }
+}
+
+impl From<Taken> for Answer {
+    fn from(taken: Taken) -> Self {
+        Answer::Hook(match taken {
+            Taken::No => Verdict::next(None),
+            Taken::Yes => Verdict::stop("taken", None),
+        })
+    }
+}
+
+macro_rules! stanza_hooks {
+    ($($(#[$doc:meta])* $event:ident = $name:ident -> $answer:ty;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $event;
+
+        impl Event for $event {
+            type Arg<'a> = Stanza<'a>;
+            type Answer = $answer;
+
+            #[inline]
+            fn read<'a>(_: &'a Host, call: &'a Call<'a>) -> Result<Stanza<'a>, String> {
+                Ok(Stanza::borrowed(call.from.as_str(), call.to.as_str(), "", call.body.as_slice()))
+            }
+
+            fn own(stanza: Stanza<'_>) -> Stanza<'static> {
+                stanza.into_owned()
+            }
+        }
+
+        impl Hook for $event {
+            const NAME: &'static str = name::$name;
+        }
+    )+};
+}
+
+stanza_hooks! {
+    /// A stanza from a bound session, before routing.
+    UserSendPacketEvent = USER_SEND_PACKET -> Packet;
+    /// A stanza about to enter a session's mailbox.
+    UserReceivePacketEvent = USER_RECEIVE_PACKET -> Packet;
+    /// Every routed stanza.
+    FilterPacketEvent = FILTER_PACKET -> Packet;
+    /// A subscription stanza between bare JIDs.
+    SubscriptionPacketEvent = SUBSCRIPTION_PACKET -> Taken;
+    /// A message that no resource took.
+    OfflineMessageEvent = OFFLINE_MESSAGE -> Taken;
+    /// A message or presence to the vhost itself.
+    LocalPacketEvent = LOCAL_PACKET -> Taken;
+}

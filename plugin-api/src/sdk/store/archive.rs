@@ -1,0 +1,115 @@
+//! Items in order, paged, by time and id.
+
+use crate::abi::v1::op;
+use crate::sdk::ask::{text_as_json, unreadable};
+use crate::sdk::{Host, Op};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// A store of ordered items.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    pub(super) host: Host,
+    pub(super) store: String,
+}
+
+/// One item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Its id, given at [`Archive::append`].
+    pub id: String,
+    /// With whom.
+    pub with: String,
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// What.
+    pub body: Vec<u8>,
+}
+
+/// Which items. An empty text and `None` mean: no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Query {
+    /// With whom.
+    pub with: String,
+    /// From then on, in milliseconds since 1970.
+    pub start_ms: Option<i64>,
+    /// Until then.
+    pub end_ms: Option<i64>,
+    /// After the item of this id.
+    pub after: String,
+    /// Before the item of this id.
+    pub before: String,
+    /// At most so many; `None` leaves it to the host.
+    pub limit: Option<usize>,
+    /// The last ones instead of the first.
+    pub reverse: bool,
+}
+
+/// A part of an archive, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The items.
+    pub items: Vec<Item>,
+    /// How many match in all, where the host counted.
+    pub count: Option<u64>,
+    /// Whether nothing follows.
+    pub complete: bool,
+}
+
+#[derive(Deserialize)]
+struct RawPage {
+    items: Vec<RawItem>,
+    count: Option<u64>,
+    #[serde(default)]
+    complete: bool,
+}
+
+#[derive(Deserialize)]
+struct RawItem {
+    id: String,
+    #[serde(default)]
+    with: String,
+    at_ms: i64,
+    body: String,
+}
+
+impl Archive {
+    /// Appends an item under a key; gives its id.
+    pub fn append(&self, key: &str, with: &str, at_ms: i64, body: &[u8]) -> Op<String> {
+        let args = json!({"store": self.store, "key": key, "with": with, "at_ms": at_ms});
+        self.host.op(op::ARCHIVE_APPEND, 0, &args, body, text_as_json)
+    }
+
+    /// Finds items of a key.
+    pub fn query(&self, key: &str, query: &Query) -> Op<Page> {
+        let mut args = json!(query);
+        args["store"] = json!(self.store);
+        args["key"] = json!(key);
+        self.host.op(op::ARCHIVE_QUERY, 0, &args, b"", |answer| {
+            let raw: RawPage = text_as_json(answer)?;
+            let items: Result<_, _> = raw.items.into_iter().map(RawItem::decoded).collect();
+            Ok(Page { items: items?, count: raw.count, complete: raw.complete })
+        })
+    }
+
+    /// Removes what is older than `before_ms`, of one key or (empty) of all; gives how many.
+    pub fn delete(&self, key: &str, before_ms: i64) -> Op<u64> {
+        let args = json!({"store": self.store, "key": key, "before_ms": before_ms});
+        self.host.op(
+            op::ARCHIVE_DELETE,
+            0,
+            &args,
+            b"",
+            |answer| Ok(u64::try_from(answer.number).unwrap_or(0)),
+        )
+    }
+}
+
+impl RawItem {
+    fn decoded(self) -> Result<Item, crate::sdk::HostError> {
+        let body = STANDARD.decode(self.body).map_err(unreadable)?;
+        Ok(Item { id: self.id, with: self.with, at_ms: self.at_ms, body })
+    }
+}
