@@ -6,7 +6,7 @@ use super::bridge::invoke::Code;
 use super::instance::Instance;
 use super::registration::{IqTarget, Registered, What};
 use super::registry::{Conflict, Snapshot};
-use super::runtime::ModulesRuntime;
+use super::runtime::{ModulesRuntime, Stuck};
 use super::services::{BoxFuture, HostServices, OpError, OpReply, OpRequest, Origin};
 use super::slot::{GLOBAL, Limits, Slot, SlotKey};
 use crate::config::Config;
@@ -31,6 +31,15 @@ pub enum Incident {
         what: String,
         /// Whether it was a panic.
         panic: bool,
+    },
+    /// A handler holds a thread and does not return.
+    Stuck {
+        /// Where.
+        slot: SlotKey,
+        /// Its generation.
+        generation: u64,
+        /// What, in words.
+        what: String,
     },
     /// An instance asked to be stopped.
     Stop {
@@ -176,6 +185,21 @@ impl Core {
     /// Builds the tables again from the same instances: their registrations or the vhosts have changed.
     pub fn republish(&self) -> Result<(), Conflict> {
         self.publish(&BTreeMap::new()).map(drop)
+    }
+
+    /// A module holds a thread and does not return: its slots get no more calls, and whoever waits is answered.
+    pub fn stuck(&self, stuck: &Stuck) {
+        let what = format!(
+            "it holds a thread ({}) since {} ms without returning",
+            stuck.thread,
+            stuck.held.as_millis()
+        );
+        tracing::error!(module = stuck.module, generation = stuck.generation, "quarantined: {what}");
+        for slot in self.slots().into_iter().filter(|slot| *slot.key.module == stuck.module) {
+            slot.quarantine(what.clone());
+            let (slot, generation) = (slot.key.clone(), stuck.generation);
+            self.report(Incident::Stuck { slot, generation, what: what.clone() });
+        }
     }
 
     /// Tells the watchers of generations.

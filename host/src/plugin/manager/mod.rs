@@ -28,13 +28,13 @@ use super::loader::copy::Generations;
 use super::plan::Memory;
 use super::probe::ProbeSettings;
 use super::retirement::{Leaving, Retirements};
-use super::runtime::ModulesRuntime;
+use super::runtime::{ModulesRuntime, RuntimeSettings};
 use super::services::HostServices;
-use crate::config::Purge;
+use crate::config::{Config, Purge};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
@@ -70,8 +70,13 @@ struct State {
 }
 
 impl Manager {
-    /// A manager without modules, on the folders that `config` names. `incidents` must come from the same `core`.
-    pub fn open(
+    /// A manager without modules, on the folders that `config` names, with a runtime of its own for plugin code.
+    pub fn open(config: Arc<Config>, probe: ProbeSettings) -> Result<Self, ModuleError> {
+        let (core, incidents) = start_core(&config)?;
+        Self::on(core, incidents, probe)
+    }
+
+    fn on(
         core: Arc<Core>,
         incidents: mpsc::Receiver<Incident>,
         probe: ProbeSettings,
@@ -223,6 +228,35 @@ impl Manager {
     fn plugin_dir(&self) -> std::path::PathBuf {
         self.inner.core.config().server.plugin_dir.clone()
     }
+}
+
+/// The modules runtime, and a core that hears of its stuck threads.
+fn start_core(config: &Arc<Config>) -> Result<(Arc<Core>, mpsc::Receiver<Incident>), ModuleError> {
+    let listener: Arc<OnceLock<Weak<Core>>> = Arc::default();
+    let settings = RuntimeSettings {
+        workers: match config.server.module_workers {
+            0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+            workers => workers,
+        },
+        stuck_after: config.modules.call_deadline,
+    };
+    let heard = Arc::clone(&listener);
+    let runtime = ModulesRuntime::start(settings, move |stuck| {
+        if let Some(core) = heard.get().and_then(Weak::upgrade) {
+            core.stuck(stuck);
+        }
+    });
+    let runtime = runtime.map_err(|error| {
+        ModuleError::server(
+            "modules",
+            Stage::Start,
+            format!("the modules' threads could not be started: {error}"),
+        )
+    })?;
+    let (core, incidents) = Core::new(Arc::clone(config), runtime);
+    // Set once, here.
+    let _ = listener.set(Arc::downgrade(&core));
+    Ok((core, incidents))
 }
 
 /// The file name of a path, for messages.

@@ -169,6 +169,12 @@ impl Manager {
                     self.roll_back_sick(&slot.module, generation, &what).await;
                 }
             }
+            // One endless loop is reason enough.
+            Incident::Stuck { slot, generation, what } => {
+                if self.inner.watches.count(&slot.module, generation, 1) {
+                    self.roll_back_sick(&slot.module, generation, &what).await;
+                }
+            }
             Incident::Stop { slot, generation, reason } => {
                 tracing::info!(module = %slot, generation, reason, "stops at its own request");
                 let mut state = self.inner.state.lock().await;
