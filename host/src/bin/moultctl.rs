@@ -1,3 +1,7 @@
 //! `moultctl`, the control program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    moult_host::ctl::client::main()
+}

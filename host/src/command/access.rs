@@ -142,7 +142,8 @@ mod tests {
     fn a_group_allows_what_matches_all_three_lists() {
         let ann = caller(FrontEnd::Xmpp, false, Some("ann@example.org"));
         let stats = spec("stats", Permission::Admin);
-        let cases: [(&[&str], &[&str], &[&str], bool); 10] = [
+        type Case<'a> = (&'a [&'a str], &'a [&'a str], &'a [&'a str], bool);
+        let cases: [Case<'_>; 10] = [
             (&["xmpp"], &["ann@example.org"], &["stats"], true),
             (&["*"], &["*"], &["*"], true),
             (&["http", "xmpp"], &["*"], &["sta*"], true),

@@ -277,7 +277,7 @@ mod tests {
     fn router() -> Router {
         use axum::routing::get;
         Router::new()
-            .route("/hang", get(|| std::future::pending::<()>()))
+            .route("/hang", get(std::future::pending::<()>))
             .route("/large", get(|| async { "x".repeat(1 << 20) }))
     }
 

@@ -1,5 +1,6 @@
 //! Help: by name, by tag, by glob, or everything by tag.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -8,8 +9,8 @@ use serde_json::json;
 use super::{Answer, ArgKind, CommandSpec, Permission, ResultKind, glob};
 
 /// The answer to `help` and `help TOPIC`, where the topic is a command, a tag or a glob.
-pub fn answer<S: AsRef<CommandSpec>>(specs: &[S], topic: Option<&str>) -> Answer {
-    let specs: Vec<&CommandSpec> = specs.iter().map(AsRef::as_ref).collect();
+pub fn answer<S: Borrow<CommandSpec>>(specs: &[S], topic: Option<&str>) -> Answer {
+    let specs: Vec<&CommandSpec> = specs.iter().map(Borrow::borrow).collect();
     let Some(topic) = topic else {
         return Answer::value(json!(names(&specs))).with_text(by_tag(&specs));
     };

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A text that is written in the source for the server's own commands and copied from the manifest for a module's.
 pub type Text = Cow<'static, str>;
 
 /// Everything that is known about a command without running it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandSpec {
     /// ejabberd's name where it has the command.
     pub name: Text,
@@ -29,7 +29,7 @@ pub struct CommandSpec {
 }
 
 /// One argument.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArgSpec {
     /// Its name in JSON, in help, and as a flag.
     pub name: Text,
@@ -44,7 +44,7 @@ pub struct ArgSpec {
 }
 
 /// What an argument holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ArgKind {
     /// Any text.
@@ -72,7 +72,7 @@ pub enum ArgKind {
 }
 
 /// The shape of an answer; it says how the text form is laid out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResultKind {
     /// Nothing but success: 0.
@@ -90,7 +90,7 @@ pub enum ResultKind {
 }
 
 /// Who may call a command where no permission group says otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Permission {
     /// Only the local control socket.

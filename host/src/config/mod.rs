@@ -31,7 +31,7 @@ mod secret;
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -92,9 +92,7 @@ const MAX_FILE: u64 = 4 * 1024 * 1024;
 impl Config {
     /// Reads and checks the file at `path`; secrets may come from the environment of this process.
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-        let text = read_file(path).map_err(|reason| {
-            ConfigErrors::of_file(path, format!("The configuration file cannot be read: {reason}."))
-        })?;
+        let text = read_file(path).map_err(|reason| unreadable(path, &reason))?;
         Config::parse(&text, path, &ProcessEnvironment)
     }
 
@@ -105,6 +103,18 @@ impl Config {
         let config = Config::read(Section::root(&context, &table));
         context.into_errors()?;
         Ok(config)
+    }
+
+    /// The control socket that the file at `path` names, whatever else may be wrong with that file: `moultctl` need
+    /// not be able to read certificates and secrets.
+    pub fn control_socket(path: &Path) -> Result<PathBuf, ConfigErrors> {
+        let text = read_file(path).map_err(|reason| unreadable(path, &reason))?;
+        let context = Context::new(path, &ProcessEnvironment);
+        let table = raw::parse(&context.file, &text)?;
+        let (_, control_socket) =
+            Server::read_control_socket(&Section::root(&context, &table).section("server"));
+        context.into_errors()?;
+        Ok(control_socket)
     }
 
     /// What holds for one module on one vhost, or for its `global` instance where `vhost` is `None`.
@@ -188,6 +198,10 @@ impl Config {
             root.context.error(lines.get(name).copied().unwrap_or_default(), message);
         }
     }
+}
+
+fn unreadable(path: &Path, reason: &str) -> ConfigErrors {
+    ConfigErrors::of_file(path, format!("The configuration file cannot be read: {reason}."))
 }
 
 fn read_file(path: &Path) -> Result<String, String> {

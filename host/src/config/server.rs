@@ -10,8 +10,8 @@ use super::reader::{HOUR, SECOND, Section, nearest};
 use super::units;
 use super::vhost::bare_jid;
 
-/// What fits into `sockaddr_un` with its closing zero.
-const MAX_SOCKET_PATH: usize = 107;
+/// What fits into `sockaddr_un` (107 bytes), less what the name needs under which the socket is made.
+const MAX_SOCKET_PATH: usize = 96;
 
 /// `[server]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -120,13 +120,12 @@ pub enum ConflictPolicy {
 impl Server {
     pub(super) fn read(section: Section<'_>) -> Server {
         let default = Server::default();
-        let data_dir = section.path("data_dir").unwrap_or(default.data_dir);
-        let control_socket = section.path("control_socket").unwrap_or_else(|| data_dir.join(CONTROL_SOCKET));
+        let (data_dir, control_socket) = Server::read_control_socket(&section);
         if control_socket.as_os_str().len() > MAX_SOCKET_PATH {
             let key = if section.has("control_socket") { "control_socket" } else { "data_dir" };
             let path = control_socket.display();
             let message = format!(
-                "{} makes the control socket {path}, which is longer than the {MAX_SOCKET_PATH} bytes the system allows.",
+                "{} makes the control socket {path}, which is longer than {MAX_SOCKET_PATH} bytes.",
                 section.key(key)
             );
             section.context.error(section.line_of(key), message);
@@ -143,6 +142,15 @@ impl Server {
         };
         section.finish();
         server
+    }
+}
+
+impl Server {
+    /// The data folder, and the control socket, which lies in it where the file says nothing else.
+    pub(super) fn read_control_socket(section: &Section<'_>) -> (PathBuf, PathBuf) {
+        let data_dir = section.path("data_dir").unwrap_or(Server::default().data_dir);
+        let control_socket = section.path("control_socket").unwrap_or_else(|| data_dir.join(CONTROL_SOCKET));
+        (data_dir, control_socket)
     }
 }
 

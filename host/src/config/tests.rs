@@ -469,3 +469,14 @@ fn the_shipped_file_explains_every_key() {
         }
     }
 }
+
+#[test]
+fn the_control_socket_is_found_whatever_else_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("moult.toml");
+    std::fs::write(&path, "[server]\ndata_dir = \"d\"\nworkers = -1\n[tls]\ncertificate = \"/no\"\n")
+        .unwrap();
+    assert_eq!(Config::control_socket(&path).unwrap(), folder.path().join("d/moultctl.sock"));
+    std::fs::write(&path, "[server\n").unwrap();
+    assert!(Config::control_socket(&path).is_err());
+}
