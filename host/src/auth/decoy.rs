@@ -14,6 +14,7 @@ use super::{AuthError, Hash, ScramSecrets};
 use crate::storage::{KeyVal, Space, Storage, StorageError};
 
 const SECRET_KEY: &str = "decoy-secret";
+const SECRET_BYTES: usize = 32;
 const COUNTS_KEY: &str = "iteration-counts";
 /// Counts remembered at most; the oldest are forgotten first.
 const MAX_COUNTS: usize = 8;
@@ -75,7 +76,7 @@ async fn secret(store: &KeyVal) -> Result<Vec<u8>, AuthError> {
     if let Some(secret) = store.get(SECRET_KEY).await? {
         return Ok(secret);
     }
-    let mut secret = vec![0; 32];
+    let mut secret = vec![0; SECRET_BYTES];
     rand::fill(&mut secret).map_err(|_| AuthError::Crypto { doing: "making the server's secret" })?;
     match store.insert(SECRET_KEY, &secret).await {
         Ok(()) => Ok(secret),

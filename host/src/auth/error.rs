@@ -51,3 +51,14 @@ pub enum AuthError {
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
+
+impl AuthError {
+    /// True if the server lacks something now (time, room, write access): stanza error `resource-constraint`.
+    pub fn is_resource_constraint(&self) -> bool {
+        match self {
+            AuthError::Busy => true,
+            AuthError::Storage(error) => error.is_resource_constraint(),
+            _ => false,
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! The SASL core against a client of its own: every mechanism, every rule, every way to be malformed.
 
+use proptest::prelude::*;
+
 use super::sasl::*;
 use super::test_client::Client;
 use super::{Hash, ScramSecrets};
@@ -79,6 +81,12 @@ fn mechanisms_are_offered_as_the_stream_allows_and_in_the_configured_order() {
     assert_eq!(unbound().binding_types(), []);
     let few = Offer { allowed: vec![Mechanism::Plain, Mechanism::ScramSha1], ..bound() };
     assert_eq!((names(few.clone()), few.binding_types()), (vec!["PLAIN", "SCRAM-SHA-1"], vec![]));
+}
+
+#[test]
+fn binding_data_that_is_empty_is_none() {
+    let empty = offer(true, ChannelBindings { tls_exporter: Some(vec![]), tls_server_end_point: None });
+    assert_eq!((empty.binding_types(), empty.mechanisms()), (vec![], unbound().mechanisms()));
 }
 
 #[test]
@@ -337,4 +345,50 @@ fn conditions_have_the_names_of_the_rfc() {
         (TemporaryAuthFailure, "temporary-auth-failure"),
     ];
     assert!(all.iter().all(|(condition, name)| condition.name() == *name));
+}
+
+/// Bytes that look like something: the alphabet of the messages, and a few that must not be there.
+fn messages() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        Just(&b"n,,"[..]),
+        Just(&b"y,,"[..]),
+        Just(&b"p=tls-exporter,,"[..]),
+        Just(&b"n=user"[..]),
+        Just(&b"r=abc"[..]),
+        Just(&b"a=user@example.org"[..]),
+        Just(&b"c=biws"[..]),
+        Just(&b",p=AAAA"[..]),
+        Just(&b","[..]),
+        Just(&b"="[..]),
+        Just(&b"\0"[..]),
+        Just(&b"\xff"[..]),
+        Just(&b"\xc3\xa9"[..]),
+    ];
+    prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    /// Whatever a peer sends in whatever order, without the password it never succeeds, and nothing panics.
+    #[test]
+    fn nobody_gets_in_by_noise(mechanism in 0..7_usize, sent in prop::collection::vec(messages(), 1..4), noise: Vec<u8>) {
+        let (mut exchange, mut step) = Exchange::start(&bound(), Mechanism::ALL[mechanism].name(), sent.first().map(Vec::as_slice));
+        for message in sent[1..].iter().chain([&noise]) {
+            step = match step {
+                Step::Challenge(_) => exchange.respond(message),
+                Step::NeedSecrets { hash, .. } => exchange.secrets(secrets(hash)),
+                Step::NeedCheck { .. } => exchange.checked(false),
+                Step::Success { .. } => panic!("{sent:?} got in"),
+                Step::Failure(_) => break,
+            };
+        }
+        assert!(!matches!(step, Step::Success { .. }));
+    }
+
+    /// Any name a client may write arrives as itself, normalised.
+    #[test]
+    fn names_survive_their_escaping(name in "[a-z=,]{1,20}") {
+        let client = Client::new(Hash::Sha1, &name, "pencil");
+        let (_, step) = Exchange::start(&unbound(), "SCRAM-SHA-1", Some(client.first().as_bytes()));
+        assert!(matches!(step, Step::NeedSecrets { localpart, .. } if localpart == name));
+    }
 }

@@ -116,7 +116,7 @@ impl Login {
             None => Ok(()),
             Some(wait) => {
                 let (address, seconds) = (self.context.address, wait.as_secs());
-                tracing::info!(jid = %account, %address, seconds, "login refused: too many failures");
+                tracing::debug!(jid = %account, %address, seconds, "login refused: too many failures");
                 Err(too_many())
             }
         }
@@ -132,9 +132,12 @@ impl Login {
             Ok(_) if limiter.blocked(account, address, now).is_some() => Reply::Failure(too_many()),
             Ok((localpart, additional)) => Reply::Success { localpart, additional },
             Err(failure) if failure.condition == SaslCondition::NotAuthorized => {
+                if limiter.failed(account, address, now).is_some() {
+                    return Reply::Failure(too_many());
+                }
+                // The limiter bounds how many of these lines one address can cause.
                 tracing::info!(jid = %account, %address, "login failed");
-                let over = limiter.failed(account, address, now).is_some();
-                Reply::Failure(if over { too_many() } else { failure })
+                Reply::Failure(failure)
             }
             Err(failure) => Reply::Failure(failure),
         }

@@ -86,7 +86,6 @@ pub struct SaslFailure {
 }
 
 /// What to do next.
-#[derive(Debug)]
 pub enum Step {
     /// Send this challenge and wait for a response.
     Challenge(Vec<u8>),
@@ -113,6 +112,19 @@ pub enum Step {
     },
     /// The peer is not authenticated; the exchange is over.
     Failure(SaslFailure),
+}
+
+/// Passwords never reach a log.
+impl std::fmt::Debug for Step {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Step::Challenge(data) => write!(formatter, "Challenge({})", data.escape_ascii()),
+            Step::NeedSecrets { localpart, hash } => write!(formatter, "NeedSecrets({localpart}, {hash:?})"),
+            Step::NeedCheck { localpart, .. } => write!(formatter, "NeedCheck({localpart})"),
+            Step::Success { localpart, .. } => write!(formatter, "Success({localpart})"),
+            Step::Failure(failure) => write!(formatter, "Failure({failure:?})"),
+        }
+    }
 }
 
 /// One exchange.
@@ -239,12 +251,13 @@ impl ChannelBindings {
             .filter(|kind| self.data(*kind).is_some())
     }
 
-    /// The data of one type.
+    /// The data of one type. Empty data would bind nothing: it counts as none.
     pub(super) fn data(&self, kind: BindingType) -> Option<&[u8]> {
-        match kind {
+        let data = match kind {
             BindingType::TlsExporter => self.tls_exporter.as_deref(),
             BindingType::TlsServerEndPoint => self.tls_server_end_point.as_deref(),
-        }
+        };
+        data.filter(|data| !data.is_empty())
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 
 /// One write, as engines get it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Write {
     /// Set a key.
     #[allow(missing_docs)]
@@ -38,6 +38,32 @@ pub enum Write {
     /// Remove an account.
     #[allow(missing_docs)]
     AccountRemove { vhost: String, localpart: String },
+}
+
+impl Write {
+    /// The key space it belongs to; account rows have none.
+    pub fn space(&self) -> Option<&Space> {
+        match self {
+            Write::KeyvalSet { space, .. }
+            | Write::KeyvalInsert { space, .. }
+            | Write::KeyvalDelete { space, .. }
+            | Write::MapSet { space, .. }
+            | Write::MapDelete { space, .. }
+            | Write::ArchiveAppend { space, .. }
+            | Write::ArchiveDelete { space, .. } => Some(space),
+            Write::AccountInsert { .. } | Write::AccountUpdate { .. } | Write::AccountRemove { .. } => None,
+        }
+    }
+}
+
+/// Values and credentials never reach a log.
+impl std::fmt::Debug for Write {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.space() {
+            Some(space) => write!(formatter, "Write({space})"),
+            None => formatter.write_str("Write(accounts)"),
+        }
+    }
 }
 
 /// What became of one write of a committed batch.
@@ -154,8 +180,15 @@ impl Batch {
         outcomes.first().copied().ok_or(StorageError::Failed { reason: "a write had no outcome".into() })
     }
 
+    /// Nothing more is kept of a batch that is refused anyway. A write costs its own size too, so that a batch of many
+    /// empty writes ends as well.
     fn push(&mut self, write: Write) -> &mut Batch {
-        self.writes.push(write);
+        self.bytes += size_of::<Write>();
+        self.refuse_above("A batch", self.bytes, MAX_BATCH_BYTES);
+        match self.refused {
+            None => self.writes.push(write),
+            Some(_) => self.writes.clear(),
+        }
         self
     }
 

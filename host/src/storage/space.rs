@@ -23,6 +23,11 @@ impl Space {
         Space { vhost: vhost.into(), owner: format!("@{room}").into() }
     }
 
+    /// True for the host's own data.
+    pub fn is_core(&self) -> bool {
+        self.owner.starts_with('@')
+    }
+
     /// The vhost, empty for data that belongs to the whole server.
     pub fn vhost(&self) -> &str {
         &self.vhost

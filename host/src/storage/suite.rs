@@ -164,6 +164,12 @@ async fn what_is_too_large_is_refused_before_it_is_queued() {
         }
         let error = batch.commit().await.unwrap_err();
         assert!(matches!(error, StorageError::TooLarge { what: "A batch", .. }), "{error}");
+        let mut batch = storage.batch();
+        for _ in 0..1_000_000 {
+            batch.keyval_delete(&space(), "");
+        }
+        let error = batch.commit().await.unwrap_err();
+        assert!(matches!(error, StorageError::TooLarge { what: "A batch", .. }), "{error}");
         assert_eq!(keyval.keys("", None, 10).await.unwrap().keys.len(), 0);
     }
 }

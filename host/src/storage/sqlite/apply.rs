@@ -53,7 +53,7 @@ impl Applier {
         let mut nonce = [0; 4];
         aws_lc_rs::rand::fill(&mut nonce)
             .map_err(|_| StorageError::Failed { reason: "the system gave no random bytes".into() })?;
-        self.last_stamp = Timestamp::now().0.max(self.last_stamp + 1);
+        self.last_stamp = Timestamp::now().0.max(self.last_stamp.saturating_add(1));
         Ok(ArchiveId { stamp: self.last_stamp, nonce: u32::from_ne_bytes(nonce) })
     }
 }
@@ -104,7 +104,9 @@ impl Sql<'_> {
     }
 
     fn keyval_delete(&self, space: &Space, key: &str) -> Applied {
-        self.execute("DELETE FROM keyval WHERE space = ?1 AND key = ?2", params![self.space(space)?, key])
+        const SQL: &str = "DELETE FROM keyval WHERE key = ?3
+            AND space = (SELECT id FROM space WHERE vhost = ?1 AND owner = ?2)";
+        self.execute(SQL, params![space.vhost(), space.owner(), key])
     }
 
     fn map_set(&self, space: &Space, key: &str, fields: &[(String, Option<Vec<u8>>)]) -> Applied {
@@ -124,7 +126,9 @@ impl Sql<'_> {
     }
 
     fn map_delete(&self, space: &Space, key: &str) -> Applied {
-        self.execute("DELETE FROM map WHERE space = ?1 AND key = ?2", params![self.space(space)?, key])
+        const SQL: &str = "DELETE FROM map WHERE key = ?3
+            AND space = (SELECT id FROM space WHERE vhost = ?1 AND owner = ?2)";
+        self.execute(SQL, params![space.vhost(), space.owner(), key])
     }
 
     fn archive_append(&self, space: &Space, owner: &str, entry: &NewEntry, id: ArchiveId) -> Applied {
@@ -140,14 +144,17 @@ impl Sql<'_> {
 
     fn archive_delete(&self, space: &Space, delete: &ArchiveDelete) -> Applied {
         const OF_OWNER: &str = "DELETE FROM archive WHERE id IN (SELECT id FROM archive
-            WHERE space = ?1 AND at < ?2 AND owner = ?4 ORDER BY at, id LIMIT ?3)";
+            WHERE space = (SELECT id FROM space WHERE vhost = ?1 AND owner = ?2)
+            AND at < ?3 AND owner = ?5 ORDER BY at, id LIMIT ?4)";
         const OF_ALL: &str = "DELETE FROM archive WHERE id IN (SELECT id FROM archive
-            WHERE space = ?1 AND at < ?2 ORDER BY at, id LIMIT ?3)";
-        let space = self.space(space)?;
+            WHERE space = (SELECT id FROM space WHERE vhost = ?1 AND owner = ?2)
+            AND at < ?3 ORDER BY at, id LIMIT ?4)";
         let before = delete.older_than.map_or(i64::MAX, |at| at.0);
         match &delete.owner {
-            Some(owner) => self.execute(OF_OWNER, params![space, before, delete.limit, owner]),
-            None => self.execute(OF_ALL, params![space, before, delete.limit]),
+            Some(owner) => {
+                self.execute(OF_OWNER, params![space.vhost(), space.owner(), before, delete.limit, owner])
+            }
+            None => self.execute(OF_ALL, params![space.vhost(), space.owner(), before, delete.limit]),
         }
     }
 

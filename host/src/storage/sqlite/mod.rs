@@ -24,7 +24,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use self::readers::Readers;
+use self::readers::{Asker, Readers};
 use self::schema::Location;
 use self::writer::Writer;
 use super::{
@@ -48,7 +48,8 @@ pub enum Durability {
 pub struct Options {
     /// What an answered write survives.
     pub durability: Durability,
-    /// Batches that may wait for the writer; together they may also hold no more than 64 MiB.
+    /// Batches that may wait for the writer; together they may also hold no more than 64 MiB. The last quarter of either
+    /// queue is for the host itself: modules that ask too much do not keep users from logging in.
     pub write_queue: usize,
     /// Reads that may wait for a reader.
     pub read_queue: usize,
@@ -106,7 +107,7 @@ impl Backend for Sqlite {
     }
 
     fn keyval_get(&self, space: Space, key: String) -> Pending<Option<Vec<u8>>> {
-        self.readers.read(move |connection| rows::keyval_get(connection, &space, &key))
+        self.readers.read(Asker::of(&space), move |connection| rows::keyval_get(connection, &space, &key))
     }
 
     fn keyval_keys(
@@ -116,39 +117,44 @@ impl Backend for Sqlite {
         after: Option<String>,
         limit: u32,
     ) -> Pending<KeyPage> {
-        self.readers.read(move |connection| rows::keyval_keys(connection, &space, &prefix, after, limit))
+        self.readers.read(Asker::of(&space), move |connection| {
+            rows::keyval_keys(connection, &space, &prefix, after, limit)
+        })
     }
 
     fn map_get(&self, space: Space, key: String, field: String) -> Pending<Option<Vec<u8>>> {
-        self.readers.read(move |connection| rows::map_get(connection, &space, &key, &field))
+        self.readers
+            .read(Asker::of(&space), move |connection| rows::map_get(connection, &space, &key, &field))
     }
 
     fn map_all(&self, space: Space, key: String) -> Pending<Vec<(String, Vec<u8>)>> {
-        self.readers.read(move |connection| rows::map_all(connection, &space, &key))
+        self.readers.read(Asker::of(&space), move |connection| rows::map_all(connection, &space, &key))
     }
 
     fn map_keys(&self, space: Space, prefix: String, after: Option<String>, limit: u32) -> Pending<KeyPage> {
-        self.readers.read(move |connection| rows::map_keys(connection, &space, &prefix, after, limit))
+        self.readers.read(Asker::of(&space), move |connection| {
+            rows::map_keys(connection, &space, &prefix, after, limit)
+        })
     }
 
     fn archive_get(&self, space: Space, owner: String, id: ArchiveId) -> Pending<Option<Entry>> {
-        self.readers.read(move |connection| archive::get(connection, &space, &owner, id))
+        self.readers.read(Asker::of(&space), move |connection| archive::get(connection, &space, &owner, id))
     }
 
     fn archive_query(&self, space: Space, query: ArchiveQuery) -> Pending<ArchivePage> {
-        self.readers.read(move |connection| archive::query(connection, &space, &query))
+        self.readers.read(Asker::of(&space), move |connection| archive::query(connection, &space, &query))
     }
 
     fn account_get(&self, vhost: String, localpart: String) -> Pending<Option<AccountRow>> {
-        self.readers.read(move |connection| rows::account_get(connection, &vhost, &localpart))
+        self.readers.read(Asker::Host, move |connection| rows::account_get(connection, &vhost, &localpart))
     }
 
     fn account_list(&self, vhost: String, after: Option<String>, limit: u32) -> Pending<KeyPage> {
-        self.readers.read(move |connection| rows::account_list(connection, &vhost, after, limit))
+        self.readers.read(Asker::Host, move |connection| rows::account_list(connection, &vhost, after, limit))
     }
 
     fn account_count(&self, vhost: String) -> Pending<u64> {
-        self.readers.read(move |connection| rows::account_count(connection, &vhost))
+        self.readers.read(Asker::Host, move |connection| rows::account_count(connection, &vhost))
     }
 
     fn info(&self) -> Pending<DbInfo> {
@@ -166,7 +172,7 @@ impl Backend for Sqlite {
             shed: self.writer.counters().shed() + self.readers.shed(),
             queued: self.writer.queued(),
         };
-        let sizes = self.readers.read(|connection| Ok(schema::sizes(connection)?));
+        let sizes = self.readers.read(Asker::Host, |connection| Ok(schema::sizes(connection)?));
         Box::pin(async move {
             (info.bytes, info.free_bytes) = sizes.await?;
             Ok(info)

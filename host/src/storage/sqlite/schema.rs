@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -122,7 +122,7 @@ pub(super) fn open_writer(location: &Location, options: &Options) -> Result<Conn
         reason: error.to_string(),
     };
     if let Some(path) = location.path() {
-        create_private(path).map_err(|error| failed(&error))?;
+        create_durably(path).map_err(|error| failed(&error))?;
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let mut connection = location.connect(flags).map_err(|error| failed(&error))?;
@@ -236,6 +236,22 @@ fn create_private(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
+/// Makes the database file, and flushes its folder, so that its name survives a loss of power like its first commit.
+fn create_durably(path: &Path) -> std::io::Result<()> {
+    let is_new = !path.exists();
+    let file = create_private(path)?;
+    let mode = file.metadata()?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let mode = format!("{mode:o}");
+        tracing::warn!(path = %path.display(), mode, "the store holds credentials and can be opened by others: chmod 600");
+    }
+    match path.parent().filter(|_| is_new) {
+        Some(folder) if folder.as_os_str().is_empty() => File::open(".")?.sync_all(),
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
@@ -322,7 +338,6 @@ mod tests {
 
     #[test]
     fn the_file_and_its_log_are_readable_for_the_owner_only() {
-        use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.sqlite");
         let _open = open_writer(&Location::File(path.clone()), &Options::default()).unwrap();

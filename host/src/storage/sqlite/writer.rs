@@ -15,9 +15,10 @@ use tokio::time::timeout;
 
 use super::Options;
 use super::apply::{Applier, weight};
+use super::readers::Asker;
 use crate::storage::{Outcome, Pending, StorageError, Write};
 
-/// Batches in one transaction at most; it bounds how long a reader of the log waits for a checkpoint.
+/// Batches in one transaction at most: the first of a group waits for the last.
 const GROUP_BATCHES: usize = 256;
 /// Bytes in one transaction at most (a single batch may be larger).
 const GROUP_BYTES: usize = 8 << 20;
@@ -71,8 +72,9 @@ impl Counters {
     }
 
     /// Counts `bytes` into the queue, unless they are too many; an empty queue takes any batch.
-    fn reserve(&self, bytes: usize) -> bool {
-        let room = |queued: usize| (queued == 0 || queued + bytes <= QUEUE_BYTES).then_some(queued + bytes);
+    fn reserve(&self, bytes: usize, asker: Asker) -> bool {
+        let limit = asker.share(QUEUE_BYTES);
+        let room = |queued: usize| (queued == 0 || queued + bytes <= limit).then_some(queued + bytes);
         self.queued_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok()
     }
 
@@ -148,7 +150,8 @@ impl Writer {
             self.counters.shed.fetch_add(1, Ordering::Relaxed);
             StorageError::Overloaded { queue: "write" }
         };
-        if !self.counters.reserve(bytes) {
+        let asker = asker(&writes);
+        if self.queued() >= asker.share(self.queue.max_capacity()) || !self.counters.reserve(bytes, asker) {
             return Err(full());
         }
         let (answer, answered) = oneshot::channel();
@@ -161,6 +164,12 @@ impl Writer {
         })?;
         Ok(answered)
     }
+}
+
+/// A batch that touches a module's data is the module's.
+fn asker(writes: &[Write]) -> Asker {
+    let is_module = writes.iter().filter_map(Write::space).any(|space| !space.is_core());
+    if is_module { Asker::Module } else { Asker::Host }
 }
 
 struct Thread {
@@ -292,160 +301,5 @@ fn is_own_fault(error: &StorageError) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::schema::{Location, open_writer};
-    use super::*;
-    use crate::storage::Space;
-
-    /// A database file, a connection of another program to it, and our writer.
-    struct Bench {
-        _folder: tempfile::TempDir,
-        other: Connection,
-        writer: Writer,
-    }
-
-    fn bench(options: &Options, prepare: impl FnOnce(&Connection)) -> Bench {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("store.sqlite");
-        let connection = open_writer(&Location::File(path.clone()), options).unwrap();
-        prepare(&connection);
-        let other = Connection::open(path).unwrap();
-        Bench { _folder: folder, other, writer: Writer::start(connection, None, options).unwrap() }
-    }
-
-    fn set(key: &str, value: &[u8]) -> Vec<Write> {
-        vec![Write::KeyvalSet { space: Space::module("a", "m"), key: key.into(), value: value.into() }]
-    }
-
-    fn insert(key: &str) -> Vec<Write> {
-        vec![Write::KeyvalInsert { space: Space::module("a", "m"), key: key.into(), value: vec![] }]
-    }
-
-    fn rows(connection: &Connection) -> i64 {
-        connection.query_row("SELECT count(*) FROM keyval", [], |row| row.get(0)).unwrap()
-    }
-
-    #[tokio::test]
-    async fn batches_that_wait_together_are_committed_together() {
-        let bench = bench(&Options::default(), |_| {});
-        bench.other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let waiting: Vec<_> =
-            (0..200).map(|number| bench.writer.write(set(&number.to_string(), b"x"))).collect();
-        bench.other.execute_batch("COMMIT").unwrap();
-        for write in waiting {
-            assert_eq!(write.await.unwrap(), [Outcome::Changed(1)]);
-        }
-        // The first one or more were taken before the rest arrived; everything else went in one group.
-        let counters = bench.writer.counters();
-        assert_eq!((counters.batches(), rows(&bench.other)), (200, 200));
-        assert!(counters.commits() <= 3, "{} commits", counters.commits());
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_is_an_error_at_once_and_what_was_accepted_is_written() {
-        let bench = bench(&Options { write_queue: 10, ..Options::default() }, |_| {});
-        bench.other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let waiting: Vec<_> =
-            (0..100).map(|number| bench.writer.write(set(&number.to_string(), b"x"))).collect();
-        bench.other.execute_batch("COMMIT").unwrap();
-        let (mut written, mut refused) = (0, 0);
-        for write in waiting {
-            match write.await {
-                Ok(_) => written += 1,
-                Err(StorageError::Overloaded { queue: "write" }) => refused += 1,
-                Err(error) => panic!("{error}"),
-            }
-        }
-        // Besides the ten in the queue there is the group that waits for the lock: up to ten more.
-        assert!((10..=21).contains(&written), "{written} written");
-        assert_eq!((written, refused), (rows(&bench.other), 100 - written));
-        assert_eq!(bench.writer.counters().shed() as i64, refused);
-    }
-
-    #[tokio::test]
-    async fn the_queue_is_bounded_in_bytes_too() {
-        let bench = bench(&Options::default(), |_| {});
-        bench.other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let megabytes = vec![0; 4 << 20];
-        let waiting: Vec<_> =
-            (0..40).map(|number| bench.writer.write(set(&number.to_string(), &megabytes))).collect();
-        bench.other.execute_batch("COMMIT").unwrap();
-        let mut written = 0;
-        for write in waiting {
-            written += i64::from(write.await.is_ok());
-        }
-        assert!(written < 40, "160 MB were queued");
-        assert_eq!(written, rows(&bench.other));
-        assert_eq!(bench.writer.counters.queued_bytes.load(Ordering::Relaxed), 0);
-    }
-
-    #[tokio::test]
-    async fn a_batch_that_fails_by_its_own_fault_fails_alone_and_leaves_nothing() {
-        let bench = bench(&Options::default(), |_| {});
-        bench.other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let good = bench.writer.write(insert("one"));
-        let double = bench.writer.write([set("two", b"x"), insert("one")].concat());
-        let later = bench.writer.write(insert("three"));
-        bench.other.execute_batch("COMMIT").unwrap();
-        assert!(good.await.is_ok() && later.await.is_ok());
-        let error = double.await.unwrap_err();
-        assert_eq!(error.to_string(), "The key \"one\" of m on a exists already.");
-        assert_eq!((rows(&bench.other), bench.writer.counters().failed()), (2, 1));
-    }
-
-    #[tokio::test]
-    async fn a_full_disk_fails_the_big_batch_and_not_its_small_neighbours() {
-        let bench = bench(&Options { max_bytes: Some(1 << 20), ..Options::default() }, |_| {});
-        bench.other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let small = bench.writer.write(set("small", b"x"));
-        let big = bench.writer.write(set("big", &vec![0; 3 << 20]));
-        let tiny = bench.writer.write(set("tiny", b"x"));
-        bench.other.execute_batch("COMMIT").unwrap();
-        let error = big.await.unwrap_err();
-        assert!(matches!(error, StorageError::Full { .. }) && error.is_resource_constraint(), "{error}");
-        assert!(small.await.is_ok() && tiny.await.is_ok());
-        assert_eq!(rows(&bench.other), 2);
-    }
-
-    #[tokio::test]
-    async fn a_read_only_database_is_a_resource_constraint() {
-        let bench =
-            bench(&Options::default(), |writer| writer.pragma_update(None, "query_only", true).unwrap());
-        let error = bench.writer.write(set("key", b"x")).await.unwrap_err();
-        assert!(matches!(error, StorageError::ReadOnly { .. }) && error.is_resource_constraint(), "{error}");
-        assert_eq!(rows(&bench.other), 0);
-    }
-
-    #[tokio::test]
-    async fn a_lock_held_too_long_fails_the_group_once_and_writing_goes_on_afterwards() {
-        let bench =
-            bench(&Options::default(), |writer| writer.busy_timeout(Duration::from_millis(20)).unwrap());
-        bench.other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let error = bench.writer.write(set("key", b"x")).await.unwrap_err();
-        assert!(matches!(error, StorageError::Locked { .. }) && error.is_transient(), "{error}");
-        bench.other.execute_batch("COMMIT").unwrap();
-        bench.writer.write(set("key", b"x")).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_caller_that_gives_up_has_its_write_all_the_same() {
-        let bench = bench(&Options::default(), |_| {});
-        drop(bench.writer.write(set("first", b"x")));
-        bench.writer.write(set("second", b"x")).await.unwrap();
-        assert_eq!(rows(&bench.other), 2);
-    }
-
-    #[tokio::test]
-    async fn closing_commits_the_queue_and_refuses_what_comes_later() {
-        let bench = bench(&Options::default(), |_| {});
-        let waiting: Vec<_> =
-            (0..50).map(|number| bench.writer.write(set(&number.to_string(), b"x"))).collect();
-        bench.writer.close().await.unwrap();
-        for write in waiting {
-            write.await.unwrap();
-        }
-        assert!(matches!(bench.writer.write(set("late", b"x")).await, Err(StorageError::Closed)));
-        bench.writer.close().await.unwrap();
-        assert_eq!(rows(&bench.other), 50);
-    }
-}
+#[path = "writer_tests.rs"]
+mod tests;
