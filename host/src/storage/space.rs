@@ -18,6 +18,15 @@ impl Space {
         Space { vhost: vhost.into(), owner: module.into() }
     }
 
+    /// A named store of this module, apart from its other stores. The empty name is the space itself.
+    pub fn store(&self, name: &str) -> Space {
+        match name {
+            "" => self.clone(),
+            // Module names hold no slash, so two modules' stores cannot meet.
+            name => Space { vhost: self.vhost.clone(), owner: format!("{}/{name}", self.owner).into() },
+        }
+    }
+
     /// The space of a room of the host itself. The `@` keeps it apart from every module name.
     pub fn core(vhost: &str, room: &str) -> Space {
         Space { vhost: vhost.into(), owner: format!("@{room}").into() }
@@ -33,7 +42,7 @@ impl Space {
         &self.vhost
     }
 
-    /// The module's name, or `@room` for the host's own data.
+    /// The module's name, with the store's where it is named, or `@room` for the host's own data.
     pub fn owner(&self) -> &str {
         &self.owner
     }

@@ -53,11 +53,14 @@ async fn spaces_do_not_see_each_other() {
             Space::module("example.org", "mod_other"),
             Space::module("", "mod_test"),
             Space::core("example.org", "mod_test"),
+            space().store("one"),
+            space().store("two"),
         ];
         for space in &spaces {
             storage.keyval(space).insert("key", space.to_string().as_bytes()).await.unwrap();
             storage.archive(space).append("owner", entry(1, None, &space.to_string())).await.unwrap();
         }
+        assert_eq!(space().store(""), space());
         for space in &spaces {
             let value = storage.keyval(space).get("key").await.unwrap().unwrap();
             let page = storage.archive(space).query(ArchiveQuery::of("owner", 10)).await.unwrap();
