@@ -15,14 +15,19 @@ pub struct Space {
 impl Space {
     /// The space of `module` on `vhost`; the global instance of a module has the empty vhost.
     pub fn module(vhost: &str, module: &str) -> Space {
-        Space { vhost: vhost.into(), owner: module.into() }
+        // A name that looks like the host's or like a store must not become one, wherever it comes from.
+        let owner = match module.contains(['%', '/', '@']) {
+            true => module.replace('%', "%25").replace('/', "%2F").replace('@', "%40").into(),
+            false => module.into(),
+        };
+        Space { vhost: vhost.into(), owner }
     }
 
     /// A named store of this module, apart from its other stores. The empty name is the space itself.
     pub fn store(&self, name: &str) -> Space {
         match name {
             "" => self.clone(),
-            // Module names hold no slash, so two modules' stores cannot meet.
+            // The owner's part holds no slash of its own, so two modules' stores cannot meet.
             name => Space { vhost: self.vhost.clone(), owner: format!("{}/{name}", self.owner).into() },
         }
     }
@@ -54,5 +59,19 @@ impl std::fmt::Display for Space {
             "" => write!(formatter, "{}", self.owner),
             vhost => write!(formatter, "{} on {vhost}", self.owner),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_module_name_reaches_the_data_of_the_host_or_of_another_module() {
+        assert_ne!(Space::module("", "@auth"), Space::core("", "auth"));
+        assert!(!Space::module("", "@auth").is_core());
+        assert_ne!(Space::module("a", "mod_one/two"), Space::module("a", "mod_one").store("two"));
+        assert_ne!(Space::module("a", "mod%2Fone"), Space::module("a", "mod/one"));
+        assert_eq!(Space::module("a", "mod_one").store("x/@y").owner(), "mod_one/x/@y");
     }
 }
