@@ -1,67 +1,14 @@
-//! Stanzas as shared bytes with the few facts that routing needs.
+//! Stanzas as shared text with the few facts that routing needs.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
-use super::{Jid, StanzaError, StreamErrorCondition};
-use crate::xml::{Element, FrameError, Framed};
-
-/// The three stanzas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// `<message/>`
-    Message,
-    /// `<presence/>`
-    Presence,
-    /// `<iq/>`
-    Iq,
-}
-
-/// The type of a message (RFC 6121 5.2.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum MessageType {
-    Normal,
-    Chat,
-    Groupchat,
-    Headline,
-    Error,
-}
-
-/// The type of a presence (RFC 6121 4.7.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum PresenceType {
-    Available,
-    Unavailable,
-    Subscribe,
-    Subscribed,
-    Unsubscribe,
-    Unsubscribed,
-    Probe,
-    Error,
-}
-
-/// The type of an IQ (RFC 6120 8.2.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum IqType {
-    Get,
-    Set,
-    Result,
-    Error,
-}
-
-/// Kind and type of a stanza in one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StanzaType {
-    /// A message; types unknown to RFC 6121 count as `Normal`, as it demands.
-    Message(MessageType),
-    /// A presence.
-    Presence(PresenceType),
-    /// An IQ.
-    Iq(IqType),
-}
+use super::ingress::{self, CLIENT_SCOPE, Ingress};
+use super::layout::{Layout, shared, write_addresses};
+use super::{Jid, Kind, StanzaError, StanzaFault, StanzaType, ns};
+use crate::xml::escape::unescape_attribute;
+use crate::xml::{Element, Framed, Span};
 
 /// Name and namespace of the first child element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,143 +21,91 @@ pub struct PayloadName<'a> {
 
 /// A stanza: shared, immutable, canonical text and the facts about its start tag. Cloning counts references.
 ///
-/// The text is written as on a `jabber:client` stream: the outermost tag has no prefix and no `xmlns`.
-#[derive(Clone, Debug)]
+/// The text is written as on a `jabber:client` stream: the outermost tag has no prefix and no `xmlns`, and nothing
+/// inside relies on a declaration outside.
+#[derive(Clone)]
 pub struct Stanza {
-    text: Arc<str>,
-    hops: u8,
-}
-
-/// Why something cannot become a stanza. Every variant is the fault of who sent it.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StanzaFault {
-    /// A top-level element that is no stanza.
-    #[error("the peer sent <{name} xmlns='{namespace}'/>, which is no stanza")]
-    NotAStanza {
-        /// Its name.
-        name: String,
-        /// Its namespace.
-        namespace: String,
-    },
-    /// A stanza's name in a namespace that is not the content namespace.
-    #[error("the peer sent a stanza <{name}/> in the namespace '{namespace}' instead of its stream's")]
-    WrongNamespace {
-        /// Its name.
-        name: String,
-        /// Its namespace.
-        namespace: String,
-    },
-    /// A `from` that is neither the full nor the bare JID of the session.
-    #[error("the session of {session} sent a stanza from '{from}'")]
-    InvalidFrom {
-        /// The session's JID.
-        session: Jid,
-        /// What it claimed to be.
-        from: String,
-    },
-    /// The stanza alone is refused; the stream goes on.
-    #[error("the stanza is refused: {error}")]
-    Refused {
-        /// Why.
-        error: Box<StanzaError>,
-        /// What to send back to the sender; nothing for a stanza that must not be answered.
-        reply: Option<Box<Stanza>>,
-    },
-    /// What a module or command wrote is not XML that XMPP allows.
-    #[error("the stanza is not XML that XMPP allows: {0}")]
-    Xml(#[from] FrameError),
-}
-
-impl StanzaFault {
-    /// The stream error that ends the stream, unless only the stanza is refused.
-    pub fn stream_error(&self) -> Option<StreamErrorCondition> {
-        match self {
-            Self::NotAStanza { .. } => Some(StreamErrorCondition::UnsupportedStanzaType),
-            Self::WrongNamespace { .. } => Some(StreamErrorCondition::InvalidNamespace),
-            Self::InvalidFrom { .. } => Some(StreamErrorCondition::InvalidFrom),
-            Self::Xml(error) => Some(error.into()),
-            Self::Refused { .. } => None,
-        }
-    }
+    pub(super) text: Arc<str>,
+    pub(super) layout: Layout,
+    pub(super) type_: StanzaType,
+    pub(super) hops: u8,
+    pub(super) from: Option<Jid>,
+    pub(super) to: Option<Jid>,
+    /// The namespace of the payload, where it is not written plainly in the text.
+    pub(super) odd_namespace: Option<Arc<str>>,
 }
 
 impl Stanza {
     /// Takes a stanza off a client's stream: stamps `from`, makes it self-contained.
-    pub fn from_stream(framed: Framed<'_>, _stamped_from: &Jid) -> Result<Self, StanzaFault> {
-        Ok(Self { text: framed.as_str().into(), hops: 0 })
+    pub fn from_stream(framed: Framed<'_>, stamped_from: &Jid) -> Result<Self, StanzaFault> {
+        ingress::from_session(&framed, Ingress { from: stamped_from, lang: None })
+    }
+
+    /// Takes a stanza off a client's stream as [`Stanza::from_stream`] does, and gives it the stream's language if it
+    /// names none itself.
+    pub fn from_ingress(framed: &Framed<'_>, ingress: Ingress<'_>) -> Result<Self, StanzaFault> {
+        ingress::from_session(framed, ingress)
     }
 
     /// Takes a whole stanza from a module or a command, with its `from` and `to` as written.
     pub fn parse(bytes: &[u8]) -> Result<Self, StanzaFault> {
-        Ok(Self {
-            text: crate::xml::frame_whole(
-                bytes,
-                &Default::default(),
-                &crate::xml::Scope::with_default("jabber:client"),
-            )?
-            .as_str()
-            .into(),
-            hops: 0,
-        })
+        ingress::from_text(bytes)
     }
 
     /// Which of the three it is.
     pub fn kind(&self) -> Kind {
-        match self.type_() {
-            StanzaType::Message(_) => Kind::Message,
-            StanzaType::Presence(_) => Kind::Presence,
-            StanzaType::Iq(_) => Kind::Iq,
-        }
+        self.type_.kind()
     }
 
     /// Kind and type.
     pub fn type_(&self) -> StanzaType {
-        StanzaType::Message(MessageType::Normal)
+        self.type_
     }
 
-    /// The `type` attribute as it was written.
+    /// The `type` attribute as it was written, decoded.
     pub fn raw_type(&self) -> Option<Cow<'_, str>> {
-        None
+        self.layout.type_.map(|span| self.value(span))
     }
 
     /// Whether it is of type `error`.
     pub fn is_error(&self) -> bool {
-        matches!(
-            self.type_(),
-            StanzaType::Message(MessageType::Error)
-                | StanzaType::Presence(PresenceType::Error)
-                | StanzaType::Iq(IqType::Error)
-        )
+        self.type_.is_error()
     }
 
     /// The sender.
     pub fn from(&self) -> Option<&Jid> {
-        None
+        self.from.as_ref()
     }
 
     /// The recipient.
     pub fn to(&self) -> Option<&Jid> {
-        None
+        self.to.as_ref()
     }
 
     /// The `id` attribute, decoded.
     pub fn id(&self) -> Option<Cow<'_, str>> {
-        None
+        self.layout.id.map(|span| self.value(span))
     }
 
     /// The `xml:lang` attribute, decoded.
     pub fn lang(&self) -> Option<Cow<'_, str>> {
-        None
+        self.layout.lang.map(|span| self.value(span))
     }
 
     /// The first child element.
     pub fn payload(&self) -> Option<PayloadName<'_>> {
-        None
+        let name = self.layout.payload?.text(&self.text);
+        let ns = match (&self.odd_namespace, self.layout.payload_namespace) {
+            (Some(namespace), _) => namespace,
+            (None, Some(span)) => span.text(&self.text),
+            (None, None) => ns::CLIENT,
+        };
+        Some(PayloadName { name, ns })
     }
 
     /// How many child elements there are.
     pub fn child_count(&self) -> usize {
-        0
+        self.layout.children as usize
     }
 
     /// How often modules have passed this on since a client, a command or a module's own idea sent it: what the router
@@ -234,29 +129,61 @@ impl Stanza {
         self.text.as_bytes()
     }
 
+    /// Everything between the start tag and the end tag.
+    pub fn content(&self) -> &str {
+        let inside = &self.text[self.layout.open_end as usize..];
+        inside.rfind("</").map_or("", |end| &inside[..end])
+    }
+
     /// The tree of the stanza, built anew at each call.
     pub fn to_element(&self) -> Element {
-        unreachable!("bodies follow")
+        Element::of_checked(&self.text, &CLIENT_SCOPE)
+    }
+
+    /// What the `<error/>` child says, if this is an error.
+    pub fn error(&self) -> Option<StanzaError> {
+        if !self.is_error() {
+            return None;
+        }
+        self.to_element().child("error", ns::CLIENT).map(StanzaError::from_element)
     }
 
     /// The same stanza to another recipient.
-    pub fn with_to(&self, _to: &Jid) -> Self {
-        self.clone()
+    pub fn with_to(&self, to: &Jid) -> Self {
+        self.readdressed(self.from.clone(), Some(to.clone()))
     }
 
     /// The same stanza from another sender.
-    pub fn with_from(&self, _from: &Jid) -> Self {
-        self.clone()
+    pub fn with_from(&self, from: &Jid) -> Self {
+        self.readdressed(Some(from.clone()), self.to.clone())
     }
 
-    /// The error reply to this stanza; nothing for errors and IQ results, which are never answered
-    /// (RFC 6120 8.3.1).
-    pub fn error_reply(&self, _error: &StanzaError) -> Option<Self> {
-        None
+    /// The same stanza with other addresses, or without.
+    pub fn readdressed(&self, from: Option<Jid>, to: Option<Jid>) -> Self {
+        let (text, rest) = shared(|out| {
+            write_addresses(out, self.kind(), from.as_ref(), to.as_ref());
+            let rest = out.len();
+            out.push_str(&self.text[self.layout.rest as usize..]);
+            rest
+        });
+        let (layout, odd_namespace) = (self.layout.moved(rest), self.odd_namespace.clone());
+        Self { text, layout, type_: self.type_, hops: self.hops, from, to, odd_namespace }
     }
 
-    /// The result of this IQ, with addresses swapped; `payload` is well-formed XML or empty.
-    pub fn iq_result(&self, _payload: &[u8]) -> Result<Self, StanzaFault> {
-        Ok(self.clone())
+    fn value(&self, span: Span) -> Cow<'_, str> {
+        unescape_attribute(span.text(&self.text))
+    }
+}
+
+/// Logs tell who sent what kind of thing to whom, never what it says.
+impl fmt::Debug for Stanza {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Stanza");
+        debug
+            .field("type", &self.type_)
+            .field("from", &self.from)
+            .field("to", &self.to)
+            .field("id", &self.id());
+        debug.field("payload", &self.payload()).field("bytes", &self.text.len()).finish()
     }
 }

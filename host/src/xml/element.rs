@@ -34,7 +34,7 @@ struct Attribute {
 pub enum Node {
     /// An element.
     Element(Element),
-    /// Text, decoded. Two texts never follow each other.
+    /// Text, decoded and not empty. Two texts never follow each other.
     Text(String),
 }
 
@@ -106,7 +106,7 @@ impl Element {
 
     /// Builds the tree of an element that was framed, which is why nothing is checked here. `outer` is what is in
     /// scope around it.
-    pub(super) fn build(framed: &str, outer: &Scope) -> Self {
+    pub(crate) fn of_checked(framed: &str, outer: &Scope) -> Self {
         let prefixes = outer.prefixes.iter().map(|(prefix, namespace)| (&**prefix, &**namespace));
         let bindings = std::iter::once(("", outer.default_namespace())).chain(prefixes);
         let scope = bindings.map(|(prefix, namespace)| (prefix.into(), namespace.into())).collect();
@@ -238,7 +238,7 @@ impl Builder {
     }
 
     fn text(&mut self, text: &str) {
-        let Some((element, _)) = self.open.last_mut() else { return };
+        let Some((element, _)) = self.open.last_mut().filter(|_| !text.is_empty()) else { return };
         match element.nodes.last_mut() {
             Some(Node::Text(before)) => before.push_str(text),
             _ => element.nodes.push(Node::Text(text.into())),

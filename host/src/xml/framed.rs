@@ -7,7 +7,7 @@ use super::element::Element;
 use super::escape::unescape_attribute;
 use super::namespaces::{Scope, declares};
 use super::scan::Facts;
-use super::tag::Span;
+use super::tag::{RawAttribute, Span};
 
 /// The header of a stream: its start tag, decoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl<'a> Framed<'a> {
 
     /// The value of an attribute of the outermost tag; `name` is compared as written, prefix included.
     pub fn attribute(&self, name: &str) -> Option<Cow<'a, str>> {
-        self.facts.top.value(self.text.as_bytes(), name.as_bytes()).map(|span| self.decoded(span))
+        self.raw_attribute(name).map(|attribute| self.value(&attribute))
     }
 
     /// How many child elements there are.
@@ -107,7 +107,20 @@ impl<'a> Framed<'a> {
 
     /// The tree of the element.
     pub fn to_element(&self) -> Element {
-        Element::build(self.text, self.scope)
+        Element::of_checked(self.text, self.scope)
+    }
+
+    pub(crate) fn raw_attribute(&self, name: &str) -> Option<RawAttribute> {
+        self.facts.top.attribute(self.text.as_bytes(), name.as_bytes())
+    }
+
+    /// The value of an attribute, decoded.
+    pub(crate) fn value(&self, attribute: &RawAttribute) -> Cow<'a, str> {
+        unescape_attribute(attribute.value.text(self.text))
+    }
+
+    pub(crate) fn scope(&self) -> &'a Scope {
+        self.scope
     }
 
     pub(crate) fn facts(&self) -> &Facts {
@@ -124,10 +137,6 @@ impl<'a> Framed<'a> {
         let mut attributes = self.facts.top.attributes.iter();
         let is_it = |span: Span| span.text(self.text) == prefix;
         let attribute = attributes.find(|a| declares(a, self.text.as_bytes()).is_some_and(is_it))?;
-        Some(self.decoded(attribute.value))
-    }
-
-    fn decoded(&self, value: Span) -> Cow<'a, str> {
-        unescape_attribute(value.text(self.text))
+        Some(self.value(attribute))
     }
 }

@@ -20,10 +20,14 @@ mod writer;
 
 pub use element::{Element, Node};
 pub use error::{FrameError, FrameErrorClass};
+pub(crate) use escape::{push_attribute, push_text};
 pub use framed::{Event, Framed, StreamHeader};
 pub use framer::{Framer, frame_whole};
 pub use limits::Limits;
+pub(crate) use namespaces::Namespace;
 pub use namespaces::Scope;
+pub(crate) use scan::{CDATA_END, CDATA_START};
+pub(crate) use tag::{RawAttribute, Span};
 pub use writer::Writer;
 
 /// The namespace that the prefix `xml` is bound to (Namespaces in XML 1.0, section 3).
@@ -32,4 +36,4 @@ pub const XML_NAMESPACE: &str = "http://www.w3.org/XML/1998/namespace";
 pub const XMLNS_NAMESPACE: &str = "http://www.w3.org/2000/xmlns/";
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -209,16 +209,17 @@ impl Scan {
         let outside = self.bindings.len();
         self.bindings.declare(data, &self.tag, context.limits)?;
         self.facts.outer_prefixes |= self.bindings.check(data, &self.tag, context.scope)?;
+        if depth == 1 {
+            self.count_child(data, context.scope);
+        }
         if self.tag.empty {
             self.bindings.truncate(outside);
         } else {
             self.open.push(Open { name: self.tag.name.whole, bindings: outside });
         }
         self.text_follows(self.tag.end as usize);
-        match depth {
-            0 => self.facts.top = std::mem::take(&mut self.tag),
-            1 => self.count_child(data, context.scope),
-            _ => {}
+        if depth == 0 {
+            self.facts.top = std::mem::take(&mut self.tag);
         }
         Ok(true)
     }

@@ -60,6 +60,13 @@ pub(crate) struct RawAttribute {
     pub value: Span,
 }
 
+impl RawAttribute {
+    /// The value with its quotes.
+    pub(crate) fn quoted(&self) -> Span {
+        Span { start: self.value.start - 1, end: self.value.end + 1 }
+    }
+}
+
 /// A complete start tag.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StartTag {
@@ -118,9 +125,14 @@ impl StartTag {
         true
     }
 
+    /// The attribute of that name, prefix included.
+    pub(super) fn attribute(&self, data: &[u8], name: &[u8]) -> Option<RawAttribute> {
+        self.attributes.iter().find(|a| a.name.whole.of(data) == name).copied()
+    }
+
     /// The raw value of the attribute of that name, prefix included.
-    pub(crate) fn value(&self, data: &[u8], name: &[u8]) -> Option<Span> {
-        self.attributes.iter().find(|a| a.name.whole.of(data) == name).map(|a| a.value)
+    pub(super) fn value(&self, data: &[u8], name: &[u8]) -> Option<Span> {
+        self.attribute(data, name).map(|attribute| attribute.value)
     }
 }
 

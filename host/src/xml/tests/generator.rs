@@ -14,17 +14,17 @@ impl<'b> Choices<'b> {
     }
 
     /// A number below `count`.
-    fn below(&mut self, count: usize) -> usize {
+    pub fn below(&mut self, count: usize) -> usize {
         let mut byte = || usize::from(self.bytes.next().copied().unwrap_or(0));
         if count <= 256 { byte() % count } else { (byte() * 256 + byte()) % count }
     }
 
     /// Whether something happens that happens once in `count` times, and never when the bytes have run out.
-    fn once_in(&mut self, count: usize) -> bool {
+    pub fn once_in(&mut self, count: usize) -> bool {
         self.below(count) == count - 1
     }
 
-    fn of(&mut self, list: &[&'static str]) -> &'static str {
+    pub fn of(&mut self, list: &[&'static str]) -> &'static str {
         list[self.below(list.len())]
     }
 }
@@ -130,7 +130,7 @@ fn attribute(choices: &mut Choices<'_>, out: &mut String) {
     *out += &format!("{quote}{value}{quote}");
 }
 
-fn content(choices: &mut Choices<'_>, out: &mut String, depth: usize) {
+pub fn content(choices: &mut Choices<'_>, out: &mut String, depth: usize) {
     match choices.below(5) {
         0 => *out += choices.of(TEXTS),
         1 => {

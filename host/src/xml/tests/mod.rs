@@ -3,6 +3,6 @@
 use super::{Element, Event, FrameError, FrameErrorClass, Framer, Limits, Node};
 
 mod cutting;
-mod generator;
+pub(crate) mod generator;
 mod oracle;
 mod rules;
