@@ -14,6 +14,8 @@ use crate::stanza::Jid;
 pub enum Input {
     /// Texts in order, with `--flags` and `--name=value` anywhere among them; `--` ends those.
     Positional(Vec<String>),
+    /// Texts by name, as in the query of a URL.
+    Named(Vec<(String, String)>),
     /// A JSON object by name.
     Json(Map<String, Value>),
 }
@@ -28,6 +30,7 @@ impl Args {
         let given = match input {
             Input::Json(object) => object,
             Input::Positional(texts) => by_name(spec, texts)?,
+            Input::Named(pairs) => from_pairs(spec, pairs)?,
         };
         let mut args = Map::new();
         for (name, value) in given {
@@ -122,6 +125,21 @@ fn by_name(spec: &CommandSpec, texts: Vec<String>) -> Result<Map<String, Value>,
     Ok(given)
 }
 
+fn from_pairs(spec: &CommandSpec, pairs: Vec<(String, String)>) -> Result<Map<String, Value>, CommandError> {
+    let mut given = Map::new();
+    for (name, text) in pairs {
+        let value = match spec.args.iter().find(|arg| arg.name == name) {
+            Some(arg) => from_text(arg, text),
+            None => Value::Null,
+        };
+        if given.contains_key(&name) {
+            return Err(bad(spec, format!("the argument \"{name}\" is given twice")));
+        }
+        given.insert(name, value);
+    }
+    Ok(given)
+}
+
 /// `--flag`, `--name=value` or `--name value`.
 fn named(
     spec: &CommandSpec,
@@ -172,7 +190,7 @@ fn place(spec: &CommandSpec, texts: Vec<String>, given: &mut Map<String, Value>)
 fn from_text(arg: &ArgSpec, text: String) -> Value {
     match arg.kind {
         ArgKind::Integer => text.parse::<i64>().map_or(Value::String(text), Value::from),
-        ArgKind::Boolean => text.parse::<bool>().map_or(Value::String(text), Value::from),
+        ArgKind::Boolean | ArgKind::Flag => text.parse::<bool>().map_or(Value::String(text), Value::from),
         _ => Value::String(text),
     }
 }
@@ -358,6 +376,21 @@ mod tests {
             let message = json(given).unwrap_err();
             assert!(message.contains(expected), "{message}");
         }
+    }
+
+    #[test]
+    fn texts_by_name_get_the_kind_of_their_argument() {
+        let named = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+            Args::parse(&spec(), Input::Named(pairs))
+                .map(|args| Value::Object(args.0))
+                .map_err(|error| error.message)
+        };
+        let good = [("user", "a"), ("host", "b.c"), ("password", "p"), ("count", "2"), ("dry_run", "true")];
+        let expected = json!({"user": "a", "host": "b.c", "password": "p", "count": 2, "dry_run": true});
+        assert_eq!(named(&good), Ok(expected));
+        assert!(named(&[("user", "a"), ("user", "b")]).unwrap_err().contains("\"user\" is given twice"));
+        assert!(named(&[("usr", "a")]).unwrap_err().contains("there is no argument \"usr\""));
     }
 
     #[test]

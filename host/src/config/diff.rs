@@ -41,7 +41,7 @@ pub enum Effect {
 pub type IsBootOnly<'a> = &'a dyn Fn(&str, &str) -> bool;
 
 /// Sections whose change a running server cannot follow; everything else is applied.
-const SERVER_RESTART: [&str; 12] = [
+const SERVER_RESTART: [&str; 13] = [
     "server.data_dir",
     "server.plugin_dir",
     "server.control_socket",
@@ -54,6 +54,7 @@ const SERVER_RESTART: [&str; 12] = [
     "http.api_path",
     "http.metrics_path",
     "http.health_path",
+    "http.max_connections",
 ];
 
 /// What a named section is shown as where it appears or vanishes.
