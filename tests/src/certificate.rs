@@ -21,7 +21,11 @@ impl Certificate {
     /// Makes an ECDSA P-256 certificate for `names` and writes `name.crt` and `name.key` into `folder`.
     pub fn make(folder: &Path, name: &str, names: &[String]) -> Certificate {
         let key = KeyPair::generate().expect("a P-256 key can be made");
-        let params = CertificateParams::new(names.to_vec()).expect("the names are valid DNS names");
+        let mut params = CertificateParams::new(names.to_vec()).expect("the names are valid DNS names");
+        // The defaults of rcgen, years 1975 to 4096, are beyond what ejabberd accepts.
+        params.not_before = rcgen::date_time_ymd(2024, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2049, 1, 1);
+        params.distinguished_name.push(rcgen::DnType::CommonName, names[0].clone());
         let certificate = params.self_signed(&key).expect("a certificate can be signed with its own key");
         let chain_file = folder.join(format!("{name}.crt"));
         let key_file = folder.join(format!("{name}.key"));

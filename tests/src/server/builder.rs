@@ -7,7 +7,7 @@ use serde_json::Value;
 use toml::{Table, Value as Toml};
 
 use super::process::Process;
-use super::{ADMIN_TOKEN, Listeners, PASSWORD, Server};
+use super::{ADMIN_TOKEN, Listeners, Server};
 use crate::certificate::Certificate;
 use crate::plugin::{Plugin, PluginFolder};
 
@@ -94,15 +94,8 @@ impl ServerBuilder {
         let default_domain = self.vhosts[0].clone();
         let mut server = Server { process, folder, plugins, certificate, listeners, default_domain };
         server.listeners = listeners_of(&server.ctl_json(&["status"]).await);
-        self.register_accounts(&server).await;
+        server.register(&self.accounts).await;
         Ok(server)
-    }
-
-    async fn register_accounts(&self, server: &Server) {
-        for account in &self.accounts {
-            let (user, domain) = account.split_once('@').unwrap_or((account, &self.vhosts[0]));
-            server.ctl(&["register", user, domain, PASSWORD]).await;
-        }
     }
 
     fn config_text(&self, folder: &Path, certificate: &Certificate) -> String {

@@ -104,6 +104,11 @@ impl Server {
         &self.listeners
     }
 
+    /// The first vhost.
+    pub fn default_domain(&self) -> &str {
+        &self.default_domain
+    }
+
     /// The certificate it was started with.
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
