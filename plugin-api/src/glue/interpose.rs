@@ -313,10 +313,8 @@ mod tests {
         }
         let mut thread = 0;
         // SAFETY: the thread's argument is unused, and it is joined below.
-        assert_eq!(
-            unsafe { thread_create(&raw mut thread, std::ptr::null(), body, std::ptr::null_mut()) },
-            0
-        );
+        let created = unsafe { thread_create(&raw mut thread, std::ptr::null(), body, std::ptr::null_mut()) };
+        assert_eq!(created, 0);
         GO.wait();
         let mut report = FinalReport::default();
         final_report(&mut report);

@@ -140,11 +140,10 @@ pub unsafe extern "C" fn task_poll(task: TaskPtr, task_id: u64, poll: PollRef, r
     let (task, reply) = unsafe { (&mut *task.ptr.cast::<Task>(), Reply::new(reply)) };
     task.bell.task.store(task_id, Ordering::Relaxed);
     let host = task.bell.host.clone();
-    let polled = guarded(&host, &reply, || match task.poll(poll) {
+    guarded(&host, &reply, || match task.poll(poll) {
         Poll::Ready(answer) => answer::write(answer, &reply),
         Poll::Pending => status::PENDING,
-    });
-    polled
+    })
 }
 
 /// [`v1::ModuleVt::task_drop`](crate::abi::v1::ModuleVt::task_drop).

@@ -94,9 +94,15 @@ impl ErrorType {
         }
     }
 
+    const ALL: [Self; 5] = [Self::Auth, Self::Cancel, Self::Continue, Self::Modify, Self::Wait];
+
     fn from_name(name: &str) -> Option<Self> {
-        use ErrorType::*;
-        [Auth, Cancel, Continue, Modify, Wait].into_iter().find(|t| t.name() == name)
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn from_number(number: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as i64 == number)
     }
 }
 

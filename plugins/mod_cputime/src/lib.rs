@@ -34,3 +34,30 @@ export_module! {
     module: CpuTime,
     description: "Answers how much processor time the server has used (ejabberd:cputime)",
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moult_plugin_api::testing::FakeHost;
+
+    const QUERY: &str = "<query xmlns='ejabberd:cputime'/>";
+
+    #[test]
+    fn a_get_is_answered_in_seconds_with_three_decimals() {
+        let host = FakeHost::new("example.org");
+        let module = host.start::<CpuTime>("{}");
+        let answer = module.iq_get("a@example.org/x", "example.org", QUERY).unwrap().unwrap();
+        assert!(answer.is("query", NS));
+        let seconds = answer.subtag_text("time");
+        assert_eq!(seconds.split_once('.').map(|(_, decimals)| decimals.len()), Some(3), "{seconds}");
+        assert!(seconds.parse::<f64>().unwrap() > 0.0);
+    }
+
+    #[test]
+    fn a_set_is_not_allowed() {
+        let host = FakeHost::new("example.org");
+        let module = host.start::<CpuTime>("{}");
+        let error = module.iq_set("a@example.org/x", "example.org", QUERY).unwrap_err();
+        assert_eq!(error.condition, Condition::NotAllowed);
+    }
+}

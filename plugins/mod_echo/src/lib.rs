@@ -28,7 +28,9 @@ pub struct Echo {
 #[derive(Debug)]
 struct Domain {
     name: String,
-    registrations: [Registration; 2],
+    shown: String,
+    route: Registration,
+    item: Registration,
 }
 
 impl Module for Echo {
@@ -71,7 +73,16 @@ impl Domain {
     fn register(host: &Host, name: String, shown: &str) -> Result<Self, HostError> {
         let route = host.serve::<Echo>(&name)?;
         let item = host.item(&name, shown, "")?;
-        Ok(Self { name, registrations: [route, item] })
+        Ok(Self { name, shown: shown.to_owned(), route, item })
+    }
+
+    fn show_as(&mut self, host: &Host, shown: &str) -> Result<(), HostError> {
+        if self.shown != shown {
+            host.unregister(self.item);
+            self.item = host.item(&self.name, shown, "")?;
+            shown.clone_into(&mut self.shown);
+        }
+        Ok(())
     }
 }
 
@@ -94,12 +105,13 @@ impl Echo {
         self.unregister(&gone);
         *domains = kept;
         domains.extend(added);
-        Ok(())
+        domains.iter_mut().try_for_each(|domain| domain.show_as(&self.host, &options.name))
     }
 
     fn unregister(&self, domains: &[Domain]) {
-        for registration in domains.iter().flat_map(|d| d.registrations) {
-            self.host.unregister(registration);
+        for domain in domains {
+            self.host.unregister(domain.route);
+            self.host.unregister(domain.item);
         }
     }
 }
@@ -107,4 +119,82 @@ impl Echo {
 export_module! {
     module: Echo,
     description: "Returns every stanza to its sender",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moult_plugin_api::abi::v1::registration;
+    use moult_plugin_api::testing::{FakeHost, StartFailure};
+
+    const ALICE: &str = "alice@example.org/x";
+
+    #[test]
+    fn a_message_comes_back_as_it_was() {
+        let host = FakeHost::new("example.org");
+        let echo = host.start::<Echo>("{}");
+        let message = "<message type='chat' id='1'><body>hi</body></message>";
+        assert_eq!(echo.stanza(ALICE, "echo.example.org", message), Flow::Continue);
+        let sent = &host.routed()[0];
+        assert_eq!(
+            (sent.from.as_str(), sent.to.as_str(), sent.stanza.as_str()),
+            ("echo.example.org", ALICE, message)
+        );
+    }
+
+    #[test]
+    fn an_iq_is_answered_with_its_own_payload() {
+        let host = FakeHost::new("example.org");
+        let echo = host.start::<Echo>("{}");
+        echo.stanza(ALICE, "any@echo.example.org/r", "<iq type='get' id='7'><q xmlns='urn:x'>?</q></iq>");
+        let sent = &host.routed()[0];
+        let result = sent.element();
+        assert_eq!((result.attr_s("type"), result.attr_s("id"), sent.to.as_str()), ("result", "7", ALICE));
+        assert_eq!(result.subtag_ns("q", "urn:x").unwrap().text(), "?");
+    }
+
+    #[test]
+    fn answers_are_not_echoed() {
+        let host = FakeHost::new("example.org");
+        let echo = host.start::<Echo>("{}");
+        for stanza in ["<iq type='result' id='1'/>", "<iq type='error' id='1'/>", "<message type='error'/>"] {
+            echo.stanza(ALICE, "echo.example.org", stanza);
+        }
+        assert_eq!(host.routed(), []);
+    }
+
+    #[test]
+    fn the_domain_is_an_item_of_the_vhost_while_it_runs() {
+        let host = FakeHost::new("example.org");
+        let echo = host.start::<Echo>(r#"{"name": "Parrot"}"#);
+        let items = host.disco(Target::Server).items;
+        assert_eq!((items[0].jid.as_str(), items[0].name.as_str()), ("echo.example.org", "Parrot"));
+        assert!(echo.stop(StopReason::Unload).is_clean());
+        assert_eq!(host.registrations(), []);
+    }
+
+    #[test]
+    fn changed_hosts_move_the_domains_live() {
+        let host = FakeHost::new("example.org");
+        let echo = host.start::<Echo>(r#"{"hosts": ["a.@HOST@", "b.@HOST@"]}"#);
+        assert_eq!(echo.reload(r#"{"hosts": ["b.@HOST@", "C.example.org"]}"#, true), Ok(Reload::Done));
+        assert_eq!(host.registered(registration::ROUTE_GLOBAL), ["b.example.org", "c.example.org"]);
+        assert!(echo.reload(r#"{"hosts": ["d.@HOST@", "not@domain"]}"#, true).is_err());
+        assert_eq!(host.registered(registration::ROUTE_GLOBAL), ["b.example.org", "c.example.org"]);
+        assert_eq!(echo.reload(r#"{"hosts": ["b.@HOST@"], "name": "Parrot"}"#, true), Ok(Reload::Done));
+        let items = host.disco(Target::Server).items;
+        assert_eq!(
+            items.iter().map(|i| (i.jid.as_str(), i.name.as_str())).collect::<Vec<_>>(),
+            [("b.example.org", "Parrot")]
+        );
+    }
+
+    #[test]
+    fn a_wrong_domain_fails_the_start_and_leaves_nothing() {
+        let host = FakeHost::new("example.org");
+        let failure = host.try_start::<Echo>(r#"{"hosts": ["ok.@HOST@", "a@b"]}"#).err();
+        let Some(StartFailure::Stopped(reason)) = failure else { panic!("{failure:?}") };
+        assert!(reason.contains("a@b"), "{reason}");
+        assert_eq!(host.registrations(), []);
+    }
 }

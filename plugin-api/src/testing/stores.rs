@@ -1,0 +1,130 @@
+//! Stores in memory.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+
+type Fields = BTreeMap<String, Vec<u8>>;
+
+/// Key-value stores, maps and archives by (store, key).
+#[derive(Default)]
+pub(super) struct Stores {
+    keyvals: BTreeMap<(String, String), Vec<u8>>,
+    maps: HashMap<(String, String), Fields>,
+    archives: BTreeMap<(String, String), Vec<Item>>,
+    next_item: u64,
+}
+
+struct Item {
+    id: String,
+    with: String,
+    at_ms: i64,
+    body: Vec<u8>,
+}
+
+fn key(store: &str, key: &str) -> (String, String) {
+    (store.to_owned(), key.to_owned())
+}
+
+impl Stores {
+    pub(super) fn keyval_get(&self, store: &str, name: &str) -> Option<Vec<u8>> {
+        self.keyvals.get(&key(store, name)).cloned()
+    }
+
+    pub(super) fn keyval_set(&mut self, store: &str, name: &str, value: &[u8]) {
+        self.keyvals.insert(key(store, name), value.to_vec());
+    }
+
+    pub(super) fn keyval_delete(&mut self, store: &str, name: &str) {
+        self.keyvals.remove(&key(store, name));
+    }
+
+    pub(super) fn keyval_keys(&self, store: &str, prefix: &str, after: &str, limit: usize) -> Vec<String> {
+        let of_store = self.keyvals.keys().filter(|(s, _)| s == store).map(|(_, k)| k);
+        of_store.filter(|k| k.starts_with(prefix) && k.as_str() > after).take(limit).cloned().collect()
+    }
+
+    pub(super) fn map_get(&self, store: &str, name: &str, field: &str) -> Option<Vec<u8>> {
+        self.maps.get(&key(store, name))?.get(field).cloned()
+    }
+
+    pub(super) fn map_all(&self, store: &str, name: &str) -> BTreeMap<String, String> {
+        let fields = self.maps.get(&key(store, name));
+        fields.into_iter().flatten().map(|(field, value)| (field.clone(), STANDARD.encode(value))).collect()
+    }
+
+    pub(super) fn map_update(
+        &mut self,
+        store: &str,
+        name: &str,
+        set: BTreeMap<String, String>,
+        delete: &[String],
+    ) -> Result<(), String> {
+        let decoded: Result<Vec<_>, String> =
+            set.into_iter().map(|(f, v)| Ok((f, STANDARD.decode(v).map_err(|e| e.to_string())?))).collect();
+        let decoded = decoded?;
+        let fields = self.maps.entry(key(store, name)).or_default();
+        fields.extend(decoded);
+        fields.retain(|field, _| !delete.contains(field));
+        Ok(())
+    }
+
+    pub(super) fn map_delete(&mut self, store: &str, name: &str) {
+        self.maps.remove(&key(store, name));
+    }
+
+    pub(super) fn archive_append(
+        &mut self,
+        store: &str,
+        name: &str,
+        with: &str,
+        at_ms: i64,
+        body: &[u8],
+    ) -> String {
+        self.next_item += 1;
+        // Of one width, so that ids sort as they were given.
+        let id = format!("{:012}", self.next_item);
+        let item = Item { id: id.clone(), with: with.to_owned(), at_ms, body: body.to_vec() };
+        let items = self.archives.entry(key(store, name)).or_default();
+        let place = items.partition_point(|other| other.at_ms <= at_ms);
+        items.insert(place, item);
+        id
+    }
+
+    pub(super) fn archive_query(&self, store: &str, name: &str, args: &Value) -> Value {
+        let with = args["with"].as_str().unwrap_or_default();
+        let (start, end) = (args["start_ms"].as_i64(), args["end_ms"].as_i64());
+        let fits = |item: &&Item| {
+            (with.is_empty() || item.with == with)
+                && start.is_none_or(|start| item.at_ms >= start)
+                && end.is_none_or(|end| item.at_ms <= end)
+        };
+        let all: Vec<&Item> =
+            self.archives.get(&key(store, name)).into_iter().flatten().filter(fits).collect();
+        let count = all.len();
+        let position = |field: &str| {
+            let id = args[field].as_str().filter(|id| !id.is_empty())?;
+            all.iter().position(|item| item.id == id)
+        };
+        let (first, last) = (position("after").map_or(0, |p| p + 1), position("before").unwrap_or(count));
+        let part = all.get(first..last.max(first)).unwrap_or_default();
+        let limit = args["limit"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+        let taken = part.len().min(limit);
+        let page = if args["reverse"] == true { &part[part.len() - taken..] } else { &part[..taken] };
+        let item = |i: &&Item| json!({"id": i.id, "with": i.with, "at_ms": i.at_ms, "body": STANDARD.encode(&i.body)});
+        json!({"items": page.iter().map(item).collect::<Vec<_>>(), "count": count, "complete": taken == part.len()})
+    }
+
+    pub(super) fn archive_delete(&mut self, store: &str, name: &str, before_ms: i64) -> i64 {
+        let mut removed = 0;
+        for ((s, k), items) in &mut self.archives {
+            if s == store && (name.is_empty() || k == name) {
+                let before = items.len();
+                items.retain(|item| item.at_ms >= before_ms);
+                removed += before - items.len();
+            }
+        }
+        i64::try_from(removed).unwrap_or(i64::MAX)
+    }
+}

@@ -1,0 +1,8 @@
+//! The SDK and its glue, through the very functions that the server calls.
+
+mod handlers;
+mod hooks;
+mod lifecycle;
+mod panics;
+mod stores;
+mod tasks;
