@@ -9,8 +9,7 @@ use crate::abi::v1::{Call, call, registration, reply, status, target};
 use crate::glue::caller::{Answered, Caller};
 use crate::sdk::element::parse_element;
 use crate::sdk::{
-    CommandError, Condition, Element, Flow, HttpHead, HttpResponse, Jid, Module, Reload, StanzaError, Stop,
-    StopReason,
+    CommandError, Condition, Flow, HttpHead, HttpResponse, Jid, Module, Reload, Stop, StopReason,
 };
 use abi_stable::std_types::{RSlice, RStr};
 use serde_json::Value;
