@@ -10,6 +10,8 @@ mod dispatch;
 mod handlers;
 mod owed;
 mod pending;
+#[cfg(test)]
+mod tests;
 
 pub use dispatch::{Answer, Dispatcher};
 pub use handlers::IqHandlers;

@@ -7,7 +7,7 @@
 //!
 //! Time is an argument: nothing here waits.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -33,13 +33,20 @@ enum Entry {
     Early,
 }
 
+struct Slot {
+    entry: Entry,
+    at: Instant,
+    number: u64,
+}
+
 #[derive(Default)]
 struct State {
     /// By hash of (id, asked, asker); a keyed hash, so nobody can aim at a collision.
-    entries: HashMap<u64, (u64, Entry)>,
-    /// When to look at which entry again; the number tells an entry from an earlier one of the same key.
-    order: VecDeque<(Instant, u64, u64)>,
+    slots: HashMap<u64, Slot>,
+    /// When to look at which slot again; the number tells slots of the same moment apart.
+    order: BTreeSet<(Instant, u64, u64)>,
     next_number: u64,
+    waiting: usize,
 }
 
 /// The table.
@@ -52,7 +59,7 @@ pub struct OwedAnswers {
 }
 
 impl OwedAnswers {
-    /// An empty table for at most `bound` entries.
+    /// An empty table for at most `bound` requests, and as many answers to be remembered.
     pub fn new(bound: usize) -> Self {
         Self { bound, hasher: RandomState::new(), length: AtomicUsize::new(0), state: Mutex::default() }
     }
@@ -61,7 +68,7 @@ impl OwedAnswers {
     pub fn owe(&self, request: &Stanza, now: Instant, timeout: Duration) -> Result<(), TooManyOwed> {
         let key = self.key_of_request(request);
         let mut state = self.lock();
-        if state.entries.len() >= self.bound && !state.entries.contains_key(&key) {
+        if state.waiting >= self.bound {
             return Err(TooManyOwed);
         }
         state.put(key, Entry::Waiting(request.clone()), now + timeout);
@@ -73,8 +80,8 @@ impl OwedAnswers {
     pub fn forget(&self, request: &Stanza) {
         let key = self.key_of_request(request);
         let mut state = self.lock();
-        if matches!(state.entries.get(&key), Some((_, Entry::Waiting(_)))) {
-            state.entries.remove(&key);
+        if matches!(state.entry(key), Some(Entry::Waiting(_))) {
+            state.take(key);
             self.note_length(&state);
         }
     }
@@ -86,30 +93,30 @@ impl OwedAnswers {
         }
         let key = self.key_of_request(request);
         let mut state = self.lock();
-        let early = matches!(state.entries.get(&key), Some((_, Entry::Early)));
-        if early {
-            state.entries.remove(&key);
+        let is_early = matches!(state.entry(key), Some(Entry::Early));
+        if is_early {
+            state.take(key);
             self.note_length(&state);
         }
-        early
+        is_early
     }
 
     /// A module routes an IQ result or error. `false`: the request was answered already, and this must not go out.
     pub fn settle(&self, reply: &Stanza, now: Instant, remember: Duration) -> bool {
         let key = self.key(reply.id().as_deref(), reply.from(), reply.to());
         let mut state = self.lock();
-        let (goes_out, next) = match state.entries.get(&key) {
+        let (goes_out, next) = match state.entry(key) {
             // A module that answers and then fails would be answered for by the server a moment later.
-            Some((_, Entry::Waiting(_))) => (true, Some((Entry::Over, now + AFTER_ANSWER))),
-            Some((_, Entry::Over)) => (false, None),
-            Some((_, Entry::Early)) => (true, None),
+            Some(Entry::Waiting(_)) => (true, Some((Entry::Over, now + AFTER_ANSWER))),
+            Some(Entry::Over) => (false, None),
+            Some(Entry::Early) => (true, None),
             None => (true, Some((Entry::Early, now + remember))),
         };
-        let known = state.entries.contains_key(&key);
-        if let Some((entry, at)) = next
-            && (known || state.entries.len() < self.bound)
-        {
-            state.put(key, entry, at);
+        if let Some((entry, at)) = next {
+            state.take(key);
+            if state.remembered() < self.bound {
+                state.put(key, entry, at);
+            }
             self.note_length(&state);
         }
         goes_out
@@ -118,22 +125,19 @@ impl OwedAnswers {
     /// Requests whose deadline has passed, to be answered with an error by the caller. `remember` is how long a late
     /// answer is still recognised.
     pub fn expire(&self, now: Instant, remember: Duration) -> Vec<Stanza> {
-        if self.length.load(Ordering::Acquire) == 0 {
+        if self.is_empty() {
             return Vec::new();
         }
         let mut overdue = Vec::new();
         let mut state = self.lock();
-        while let Some((at, key, number)) = state.order.front().copied() {
-            if at > now {
-                break;
-            }
-            state.order.pop_front();
-            if state.entries.get(&key).is_none_or(|(current, _)| *current != number) {
-                continue;
-            }
-            if let Some((_, Entry::Waiting(request))) = state.entries.remove(&key) {
+        while let Some(&(at, _, key)) = state.order.first()
+            && at <= now
+        {
+            if let Some(Entry::Waiting(request)) = state.take(key) {
                 overdue.push(request);
-                state.put(key, Entry::Over, now + remember);
+                if state.remembered() < self.bound {
+                    state.put(key, Entry::Over, now + remember);
+                }
             }
         }
         self.note_length(&state);
@@ -155,7 +159,7 @@ impl OwedAnswers {
     }
 
     fn note_length(&self, state: &State) {
-        self.length.store(state.entries.len(), Ordering::Release);
+        self.length.store(state.slots.len(), Ordering::Release);
     }
 
     fn key(&self, id: Option<&str>, asked: Option<&Jid>, asker: Option<&Jid>) -> u64 {
@@ -169,21 +173,28 @@ impl OwedAnswers {
 }
 
 impl State {
-    fn put(&mut self, key: u64, entry: Entry, at: Instant) {
-        self.next_number += 1;
-        let number = self.next_number;
-        self.entries.insert(key, (number, entry));
-        // Deadlines grow with time; after a reload that shortens them an entry waits for those before it.
-        self.order.push_back((at, key, number));
-        self.forget_stale();
+    fn entry(&self, key: u64) -> Option<&Entry> {
+        self.slots.get(&key).map(|slot| &slot.entry)
     }
 
-    /// Answered entries leave their place in `order` behind; it must not grow with the traffic of a deadline.
-    fn forget_stale(&mut self) {
-        if self.order.len() > 2 * self.entries.len() + 64 {
-            let entries = &self.entries;
-            self.order
-                .retain(|(_, key, number)| entries.get(key).is_some_and(|(current, _)| current == number));
-        }
+    fn put(&mut self, key: u64, entry: Entry, at: Instant) {
+        self.take(key);
+        self.next_number += 1;
+        let number = self.next_number;
+        self.waiting += usize::from(matches!(entry, Entry::Waiting(_)));
+        self.order.insert((at, number, key));
+        self.slots.insert(key, Slot { entry, at, number });
+    }
+
+    fn take(&mut self, key: u64) -> Option<Entry> {
+        let Slot { entry, at, number } = self.slots.remove(&key)?;
+        self.order.remove(&(at, number, key));
+        self.waiting -= usize::from(matches!(entry, Entry::Waiting(_)));
+        Some(entry)
+    }
+
+    /// Slots that wait for nothing.
+    fn remembered(&self) -> usize {
+        self.slots.len() - self.waiting
     }
 }

@@ -4,13 +4,23 @@ use super::services::Origin;
 use arc_swap::ArcSwap;
 use moult_plugin_api::abi::v1::level;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, LazyLock};
 
 /// Levels set for single modules (`set_loglevel LEVEL MODULE`); others follow the server's level.
-static LEVELS: LazyLock<ArcSwap<HashMap<Arc<str>, u32>>> = LazyLock::new(ArcSwap::default);
+static LEVELS: LazyLock<ArcSwap<HashMap<Arc<str>, i32>>> = LazyLock::new(ArcSwap::default);
 
-/// Sets the level of one module, or with `None` lets it follow the server again.
-pub fn set_level(module: &str, level: Option<u32>) {
+/// The server's level: one of `v1::level`, or -1 for nothing at all.
+static SERVER_LEVEL: AtomicI32 = AtomicI32::new(level::INFO as i32);
+
+/// Sets the level of the modules that have none of their own.
+pub fn set_server_level(level: i32) {
+    SERVER_LEVEL.store(level, Ordering::Relaxed);
+}
+
+/// Sets the level of one module, which may be quieter or more talkative than the server; with `None` it follows the
+/// server again.
+pub fn set_level(module: &str, level: Option<i32>) {
     LEVELS.rcu(|levels| {
         let mut levels = HashMap::clone(levels);
         match level {
@@ -22,22 +32,14 @@ pub fn set_level(module: &str, level: Option<u32>) {
 }
 
 /// The level set for one module.
-pub fn level_of(module: &str) -> Option<u32> {
+pub fn level_of(module: &str) -> Option<i32> {
     LEVELS.load().get(module).copied()
 }
 
-/// Whether a line at `level` would be kept.
+/// Whether a line at `level` would be kept. The server's log lets all of a module's lines through: this decides.
 pub fn enabled(origin: &Origin, level: u32) -> bool {
-    if level_of(&origin.module).is_some_and(|most| level > most) {
-        return false;
-    }
-    match super::bridge::tracing_level(level) {
-        tracing::Level::TRACE => tracing::enabled!(target: "moult::module", tracing::Level::TRACE),
-        tracing::Level::DEBUG => tracing::enabled!(target: "moult::module", tracing::Level::DEBUG),
-        tracing::Level::INFO => tracing::enabled!(target: "moult::module", tracing::Level::INFO),
-        tracing::Level::WARN => tracing::enabled!(target: "moult::module", tracing::Level::WARN),
-        tracing::Level::ERROR => true,
-    }
+    let most = level_of(&origin.module).unwrap_or_else(|| SERVER_LEVEL.load(Ordering::Relaxed));
+    i32::try_from(level).is_ok_and(|level| level <= most)
 }
 
 /// Writes one line of a module.
@@ -71,12 +73,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_module_can_be_quieter_than_the_server() {
+    fn a_module_can_be_quieter_or_more_talkative_than_the_server() {
         let origin = Origin { module: "mod_quiet".into(), vhost: "a".into(), generation: 1 };
-        set_level("mod_quiet", Some(level::ERROR));
+        set_level("mod_quiet", Some(level::ERROR as i32));
         assert!(!enabled(&origin, level::WARNING));
         assert!(enabled(&origin, level::ERROR));
+        set_level("mod_quiet", Some(level::TRACE as i32));
+        assert!(enabled(&origin, level::TRACE));
+        set_level("mod_quiet", Some(-1));
+        assert!(!enabled(&origin, level::CRITICAL));
         set_level("mod_quiet", None);
         assert_eq!(level_of("mod_quiet"), None);
+        assert!(enabled(&origin, level::INFO));
     }
 }

@@ -86,8 +86,8 @@ impl Router {
 
     fn run_receive_hooks(&self, session: &Session, stanza: &Stanza) -> Dispatch<HookVerdict> {
         // The resource that receives, even where the stanza is addressed to the account.
-        let args = serde_json::json!({ "jid": session.full_jid().as_str() }).to_string();
-        let call = HookCall { args, stanza: Some(stanza.clone()), body: Vec::new() };
+        let to = Some(session.full_jid().clone());
+        let call = HookCall { to, stanza: Some(stanza.clone()), ..HookCall::default() };
         self.inner.modules.run_hooks(HookPoint::UserReceivePacket, session.vhost(), call)
     }
 

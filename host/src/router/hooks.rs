@@ -1,5 +1,7 @@
 //! Hook chains on the way of a stanza, and those that only tell of an event.
 
+use serde::Serialize;
+
 use super::{Router, Routing};
 use crate::plugin::call::{Dispatch, HookCall, HookVerdict};
 use crate::plugin::hook::HookPoint;
@@ -47,20 +49,19 @@ impl Router {
         })
     }
 
-    /// Tells of an event of a session. `args` is asked for only if somebody listens; it names the session.
-    pub(super) fn tell(
+    /// Tells of an event of a session. `args` is asked for only if somebody listens.
+    pub(super) fn tell<A: Serialize>(
         &self,
         point: HookPoint,
         session: &Session,
         stanza: Option<&Stanza>,
-        args: impl FnOnce() -> serde_json::Value,
+        args: impl FnOnce() -> A,
     ) -> Routing {
         if !self.inner.modules.is_hooked(point, session.vhost()) {
             return Routing::done();
         }
-        let mut args = args();
-        args["jid"] = session.full_jid().as_str().into();
-        let call = HookCall { args: args.to_string(), stanza: stanza.cloned(), body: Vec::new() };
+        let from = Some(session.full_jid().clone());
+        let call = HookCall { from, args: json(&args()), stanza: stanza.cloned(), ..HookCall::default() };
         let ended = self.inner.modules.run_hooks(point, session.vhost(), call);
         self.after(ended, |_, _| Routing::done())
     }
@@ -97,5 +98,10 @@ impl Router {
 }
 
 fn about(stanza: &Stanza, args: String) -> HookCall {
-    HookCall { args, stanza: Some(stanza.clone()), body: Vec::new() }
+    HookCall { args, stanza: Some(stanza.clone()), ..HookCall::default() }
+}
+
+/// The arguments of a hook; all of them are plain structs of texts and numbers.
+pub(super) fn json(args: &impl Serialize) -> String {
+    serde_json::to_string(args).unwrap_or_default()
 }

@@ -29,6 +29,10 @@ mod presence;
 mod routing;
 pub mod rules;
 mod sessions;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod vhost;
 
 use std::collections::HashSet;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use moult_plugin_api::hooks::SubscriptionArgs;
+
 use super::{Router, Routing};
 use crate::plugin::hook::HookPoint;
 use crate::plugin::registration::IqTarget;
@@ -91,7 +93,13 @@ impl Router {
         }
         let Some(to) = stanza.to() else { return Routing::done() };
         let between_accounts = stanza.with_from(session.bare_jid()).with_to(&to.bare());
-        let args = r#"{"direction":"out"}"#.to_owned();
+        let args = subscription_args("out", &stanza);
         self.offered(HookPoint::SubscriptionPacket, vhost, between_accounts, args, Self::dispatch)
     }
+}
+
+/// What the hook `subscription_packet` gets beside the stanza. Probes of strangers come to it as well.
+pub(super) fn subscription_args(direction: &str, stanza: &Stanza) -> String {
+    let kind = stanza.raw_type().unwrap_or_default().into_owned();
+    super::hooks::json(&SubscriptionArgs { direction: direction.to_owned(), kind })
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use moult_plugin_api::hooks::PresenceChanged;
 
 use super::{Router, Routing};
 use crate::plugin::hook::HookPoint;
@@ -18,7 +18,12 @@ impl Router {
             Ok(presence) => presence,
             Err(error) => return self.bounce(&stanza, error),
         };
-        let priority = presence.priority;
+        let args = PresenceChanged {
+            available: true,
+            was_available: false,
+            priority: presence.priority,
+            show: shown(presence.show),
+        };
         let Ok(before) = session.set_presence(presence) else { return Routing::done() };
         let resources = self.sessions().resources(session.bare_jid());
         let available = || resources.iter().filter(|other| other.is_available());
@@ -28,8 +33,8 @@ impl Router {
             let others = available().filter(|other| other.id() != session.id());
             steps.extend(others.filter_map(|other| self.show_presence(other, session)));
         }
-        let args = || json!({"available": true, "initial": before.is_none(), "priority": priority});
-        steps.push(self.tell(HookPoint::PresenceChanged, session, Some(&stanza), args));
+        let args = PresenceChanged { was_available: before.is_some(), ..args };
+        steps.push(self.tell(HookPoint::PresenceChanged, session, Some(&stanza), || args));
         Routing::all(steps)
     }
 
@@ -60,7 +65,7 @@ impl Router {
             steps.extend(
                 available.map(|other| self.to_session(other.clone(), stanza.with_to(other.full_jid()))),
             );
-            let args = || json!({"available": false, "initial": false});
+            let args = || PresenceChanged { was_available: true, ..PresenceChanged::default() };
             steps.push(self.tell(HookPoint::PresenceChanged, session, Some(stanza), args));
         }
         steps.extend(farewell.directed.iter().map(|entity| self.dispatch(stanza.with_to(entity))));
@@ -90,7 +95,7 @@ impl Router {
         }
         let vhost = to.domain().to_owned();
         self.if_exists(stanza, Self::ignore, move |router, stanza| {
-            let args = r#"{"direction":"in"}"#.to_owned();
+            let args = super::outbound::subscription_args("in", &stanza);
             router.offered(HookPoint::SubscriptionPacket, &vhost, stanza, args, Self::ignore)
         })
     }
@@ -104,6 +109,11 @@ impl Router {
 /// An account's resources see each other; others only what they were told.
 fn may_see(asker: &Jid, session: &Session) -> bool {
     asker.same_bare(session.bare_jid()) || session.has_directed(asker)
+}
+
+/// As hooks are told it: empty where the presence says nothing.
+fn shown(show: Show) -> String {
+    if show == Show::Online { String::new() } else { show.as_str().to_owned() }
 }
 
 /// Section 4.7: priority, show and status of an available presence.

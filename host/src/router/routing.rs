@@ -38,6 +38,11 @@ impl Routing {
         }
     }
 
+    /// What remains, to be awaited by somebody else's means.
+    pub fn rest(self) -> Option<BoxFuture<()>> {
+        self.0
+    }
+
     /// Whether nothing remains.
     pub fn is_done(&self) -> bool {
         self.0.is_none()

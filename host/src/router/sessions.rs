@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Weak};
 
-use serde_json::json;
+use moult_plugin_api::hooks::{SessionClosed, SessionOpened};
 
 use super::{Inner, Router, Routing};
 use crate::plugin::hook::HookPoint;
 use crate::session::{
-    BindError, BindRequest, Bound, BoundSession, Ended, Farewell, Session, SessionObserver,
+    BindError, BindRequest, Bound, BoundSession, Ended, Farewell, Session, SessionInfo, SessionObserver,
 };
-use crate::stanza::{IqType, Jid, MessageType, Stanza, StanzaType};
+use crate::stanza::{IqType, Jid, MessageType, Stanza, StanzaType, StreamErrorCondition};
 
 impl Router {
     /// Binds a resource: announces the end of a session that had to go for it, then the beginning of the new one.
@@ -18,9 +18,7 @@ impl Router {
         if let Some((old, farewell)) = replaced {
             self.announce_end(&old, farewell).await;
         }
-        let info = session.info();
-        let args = || json!({"mechanism": info.mechanism, "connection": info.connection});
-        self.tell(HookPoint::SessionOpened, &session, None, args).await;
+        self.tell(HookPoint::SessionOpened, &session, None, || opened(session.info())).await;
         Ok(session)
     }
 
@@ -34,7 +32,7 @@ impl Router {
 
     async fn finish(&self, ended: Ended) {
         self.announce_end(&ended.session, ended.farewell).await;
-        self.tell(HookPoint::SessionClosed, &ended.session, None, || json!({})).await;
+        self.tell(HookPoint::SessionClosed, &ended.session, None, || closed(&ended.session)).await;
         for stanza in ended.undelivered {
             self.again(stanza).await;
         }
@@ -73,6 +71,25 @@ impl SessionObserver for Observer {
         let runtime = router.inner.runtime.clone();
         runtime.spawn(async move { router.finish(ended).await });
     }
+}
+
+fn opened(info: &SessionInfo) -> SessionOpened {
+    SessionOpened {
+        ip: info.peer.map(|peer| peer.ip().to_string()).unwrap_or_default(),
+        tls: info.tls.is_some(),
+        mechanism: info.mechanism.clone(),
+    }
+}
+
+/// Why the session ended, as far as the server did it.
+fn closed(session: &Session) -> SessionClosed {
+    let reason = match session.closed_for() {
+        None => "closed",
+        Some(StreamErrorCondition::Conflict) => "replaced",
+        Some(StreamErrorCondition::SystemShutdown) => "shutdown",
+        Some(_) => "kicked",
+    };
+    SessionClosed { reason: reason.to_owned() }
 }
 
 /// `<presence type='unavailable'/>` from this JID.

@@ -14,6 +14,8 @@ mod presence;
 #[allow(clippy::module_inception, reason = "the room is named after its subject")]
 mod session;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BinaryHeap;
 use std::sync::{
@@ -150,10 +152,10 @@ impl Sessions {
     }
 
     /// Closes one session; says whether it was there.
-    pub fn kick(&self, full: &Jid, reason: StreamError) -> bool {
+    pub fn kick(&self, full: &Jid, reason: &StreamError) -> bool {
         let session = self.find(full);
         if let Some(session) = &session {
-            session.close(reason);
+            session.close(reason.clone());
         }
         session.is_some()
     }

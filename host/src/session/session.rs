@@ -1,14 +1,14 @@
 //! One bound resource.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
     atomic::{AtomicBool, AtomicI16, AtomicUsize, Ordering},
 };
 
 use super::info::SessionInfo;
 use super::mailbox::MailboxSender;
 use super::presence::{Directed, Farewell, Presence, PresenceState, SessionEnded};
-use crate::stanza::{Jid, StreamError};
+use crate::stanza::{Jid, StreamError, StreamErrorCondition};
 
 /// Below every lawful priority.
 const NOT_AVAILABLE: i16 = i16::MIN;
@@ -26,6 +26,7 @@ pub struct Session {
     mailbox: MailboxSender,
     info: SessionInfo,
     live: AtomicBool,
+    closed_for: OnceLock<StreamErrorCondition>,
     /// Repeats the priority of `presence` so that routing reads it without the lock.
     priority: AtomicI16,
     presence: Mutex<PresenceState>,
@@ -53,6 +54,7 @@ impl Session {
             mailbox: parts.mailbox,
             info: parts.info,
             live: AtomicBool::new(true),
+            closed_for: OnceLock::new(),
             priority: AtomicI16::new(NOT_AVAILABLE),
             presence: Mutex::default(),
             directed_limit: parts.directed_limit,
@@ -108,7 +110,14 @@ impl Session {
     /// Asks the connection to end, after what already waits in the mailbox.
     pub fn close(&self, reason: StreamError) {
         self.retire();
+        // The first reason is the one the client is told.
+        let _ = self.closed_for.set(reason.condition);
         self.mailbox.close(reason);
+    }
+
+    /// Why the server closed it, if it did.
+    pub fn closed_for(&self) -> Option<StreamErrorCondition> {
+        self.closed_for.get().copied()
     }
 
     /// Its priority if it is available (RFC 6121 section 4.7.2.3).

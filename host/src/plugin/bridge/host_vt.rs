@@ -9,7 +9,7 @@ use crate::plugin::registration;
 use crate::plugin::services::{BoxFuture, OpError, OpReply, OpRequest};
 use crate::stanza::{Jid, Stanza};
 use moult_plugin_api::abi::v1::{
-    self, HostRef, HostVt, PollRef, Registration, ReplyRef, TaskPtr, level, op, status,
+    HostRef, HostVt, PollRef, Registration, ReplyRef, TaskPtr, level, op, status,
 };
 use moult_plugin_api::abi_stable::std_types::{RSlice, RStr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -234,15 +234,4 @@ unsafe extern "C" fn host_counter_add(ctx: *const u8, name: RStr<'_>, delta: u64
 
 unsafe extern "C" fn host_gauge_set(ctx: *const u8, name: RStr<'_>, value: i64) {
     with(ctx, (), |context| context.metric(name.as_str(), |_| value));
-}
-
-/// The number of a log level as tracing has it; unknown ones count as errors.
-pub(crate) fn tracing_level(level: u32) -> tracing::Level {
-    match level {
-        v1::level::WARNING => tracing::Level::WARN,
-        v1::level::INFO => tracing::Level::INFO,
-        v1::level::DEBUG => tracing::Level::DEBUG,
-        v1::level::TRACE => tracing::Level::TRACE,
-        _ => tracing::Level::ERROR,
-    }
 }

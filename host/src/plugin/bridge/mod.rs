@@ -12,7 +12,6 @@
 pub mod cause;
 pub mod context;
 mod host_vt;
-pub(crate) use host_vt::tracing_level;
 pub mod invoke;
 mod ops;
 pub mod reply;

@@ -15,6 +15,10 @@ use std::sync::Arc;
 /// One run of a chain.
 #[derive(Debug, Clone, Default)]
 pub struct HookCall {
+    /// Whom it concerns; the stanza's sender where absent.
+    pub from: Option<Jid>,
+    /// Who receives; the stanza's recipient where absent.
+    pub to: Option<Jid>,
     /// JSON of the hook's own arguments.
     pub args: String,
     /// The stanza, where the hook has one.
@@ -94,8 +98,8 @@ impl Chain {
             kind: call::HOOK,
             handler,
             name: self.point.name(),
-            from: stanza.and_then(Stanza::from).map_or("", Jid::as_str),
-            to: stanza.and_then(Stanza::to).map_or("", Jid::as_str),
+            from: self.state.from.as_ref().or(stanza.and_then(Stanza::from)).map_or("", Jid::as_str),
+            to: self.state.to.as_ref().or(stanza.and_then(Stanza::to)).map_or("", Jid::as_str),
             args: &self.state.args,
             body: stanza.map_or(&self.state.body, |stanza| stanza.bytes()),
             hops: stanza.map_or(0, Stanza::hops),

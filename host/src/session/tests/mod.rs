@@ -1,0 +1,4 @@
+//! Sessions and mailboxes by themselves.
+
+mod binding;
+mod mailbox;
