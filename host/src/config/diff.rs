@@ -77,7 +77,8 @@ impl Config {
             .map(|path| {
                 let (before, after) =
                     (old_facts.shown.get(path).cloned(), new_facts.shown.get(path).cloned());
-                change(path, before, after, is_boot_only)
+                let is_module = |name: &str| [old, new].iter().any(|c| c.modules.sections.contains_key(name));
+                change(path, before, after, &is_module, is_boot_only)
             })
             .collect()
     }
@@ -174,15 +175,14 @@ fn change(
     path: &[String],
     before: Option<String>,
     after: Option<String>,
+    is_module: &dyn Fn(&str) -> bool,
     is_boot_only: IsBootOnly<'_>,
 ) -> Change {
     let parts: Vec<&str> = path.iter().map(String::as_str).collect();
     let (vhost, module, option) = match parts.as_slice() {
         ["vhost", vhost, "modules", module, rest @ ..] => (Some(*vhost), Some(*module), rest.first()),
         ["vhost", vhost, ..] => (Some(*vhost), None, None),
-        ["modules", module, rest @ ..] if super::modules::is_module_id(module) => {
-            (None, Some(*module), rest.first())
-        }
+        ["modules", module, rest @ ..] if is_module(module) => (None, Some(*module), rest.first()),
         _ => (None, None, None),
     };
     let effect = match (module, option) {

@@ -326,18 +326,15 @@ fn check_module_id(name: &str, section: &Section<'_>) -> Option<()> {
     if is_module_id(name) {
         return Some(());
     }
-    let message = format!("{}: a module is called mod_ and lower-case letters, digits or _.", section.name);
+    let message = format!("{}: the id of a module has lower-case letters, digits and _ only.", section.name);
     section.context.error(section.line, message);
     None
 }
 
-/// Whether `name` could be the id of a module: `mod_` and lower-case letters, digits or `_`.
+/// Whether `name` could be the id of a module: a lower-case letter, then lower-case letters, digits or `_`, at most 64.
 pub fn is_module_id(name: &str) -> bool {
-    name.strip_prefix("mod_").is_some_and(|rest| {
-        !rest.is_empty()
-            && rest.len() <= 60
-            && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-    })
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    name.len() <= 64 && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.bytes().all(is_inner)
 }
 
 fn read_discipline(section: &Section<'_>) -> Option<Discipline> {

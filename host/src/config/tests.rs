@@ -115,7 +115,7 @@ fn every_wrong_value_is_refused_with_its_line_and_key() {
             "the environment variable MOULT_NO is not set, and neither is MOULT_NO_FILE.",
         ),
         ("[modules.mod_echo]\nx = { file = \"/nowhere\" }", "the secret file /nowhere cannot be read"),
-        ("[modules.MOD]\nx = 1", ":4: [modules.MOD]: a module is called mod_ and"),
+        ("[modules.MOD]\nx = 1", ":4: [modules.MOD]: the id of a module has lower-case letters"),
         (
             "[vhost.\"example.org\".modules.mod_echo]\nisolation = \"in-process\"",
             "belongs into the section [modules.mod_...]",
