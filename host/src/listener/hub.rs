@@ -12,6 +12,9 @@ use crate::session::MailboxSender;
 use crate::stream::StreamEvents;
 use crate::stream::tls::Certificates;
 
+/// How long connections may take to notice that they are cut, which each does at its next turn.
+const CUTTING_TIME: Duration = Duration::from_secs(2);
+
 /// What a connection needs to know from the rest of the server.
 pub trait Inward: StreamEvents<Outbox = MailboxSender> {}
 
@@ -75,7 +78,9 @@ impl<E: Inward> Hub<E> {
         let left = self.connections.count();
         tracing::warn!(connections = left, "these connections did not end in time and are cut");
         self.connections.enter(Phase::Cutting);
-        self.connections.emptied().await;
+        if tokio::time::timeout(CUTTING_TIME, self.connections.emptied()).await.is_err() {
+            tracing::error!("some connections cannot even be cut: something in them blocks a worker thread");
+        }
         left
     }
 

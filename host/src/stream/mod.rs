@@ -28,6 +28,9 @@ mod settings;
 pub mod io;
 pub mod tls;
 
+#[cfg(test)]
+mod tests;
+
 pub use action::{Action, LoginStep};
 pub use events::{BindRequest, FeatureStage, StreamEvents, StreamHost, Work};
 pub use login::{LoginDriver, LoginOutcome};

@@ -72,16 +72,20 @@ impl<E: Inward> Connection<E> {
         if !self.stream.is_closing() || !self.is_flushed {
             return false;
         }
-        if self.stream.is_closed() || self.state == State::Deaf {
+        if !self.has_said_goodbye {
             self.say_goodbye(context, scratch);
+        }
+        if self.stream.is_closed() || self.state == State::Deaf {
             self.finish(now);
             return true;
         }
         self.begin_farewell(now)
     }
 
-    /// TLS's farewell and TCP's; whether they arrive is of no importance.
+    /// TLS's farewell and TCP's, after which the peer knows that nothing follows. It is still read from, so that what it
+    /// sends meanwhile does not make the kernel take our last words back.
     fn say_goodbye(&mut self, context: &mut Context<'_>, scratch: &mut Scratch) {
+        self.has_said_goodbye = true;
         self.transport.send_close_notify();
         let _ = self.transport.poll_flush(context, scratch, &mut self.outgoing);
         self.transport.shut_down_writing(context);

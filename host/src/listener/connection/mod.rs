@@ -34,7 +34,6 @@ const MAX_ROUNDS: usize = 16;
 pub(super) struct Connection<E: Inward> {
     hub: Arc<Hub<E>>,
     settings: Arc<ConnectionSettings>,
-    permit: Permit,
     peer: SocketAddr,
     direct_tls: bool,
     transport: Transport,
@@ -47,11 +46,15 @@ pub(super) struct Connection<E: Inward> {
     outgoing: Outgoing,
     /// Whether the socket has taken everything, TLS's own records included.
     is_flushed: bool,
+    /// Whether our side of the connection itself is closed.
+    has_said_goodbye: bool,
     /// What the stream has asked for and the next input has to wait for.
     work: Option<Ongoing<E>>,
     mailbox: Option<MailboxReceiver>,
     session: Option<E::Session>,
     state: State,
+    /// Dropped last: when it is given back, nothing of this connection is left.
+    permit: Permit,
 }
 
 /// How far the connection itself is, whatever the stream on it says.
@@ -106,6 +109,7 @@ impl<E: Inward> Connection<E> {
             waiting: Vec::new(),
             outgoing: Outgoing::default(),
             is_flushed: true,
+            has_said_goodbye: false,
             work: None,
             mailbox: None,
             session: None,
@@ -207,5 +211,74 @@ impl<E: Inward> Future for Connection<E> {
         let polled = this.drive(context, &mut scratch);
         this.outgoing.return_capacity(&mut scratch);
         polled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::LoginContext;
+    use crate::auth::sasl::{ChannelBindings, Offer};
+    use crate::session::MailboxSender;
+    use crate::stanza::Jid;
+    use crate::stream::{BindRequest, StreamEvents, StreamHost};
+
+    /// The smallest way inwards there can be: a session as large as the real one's handle.
+    struct Nobody;
+
+    impl StreamHost for Nobody {
+        fn serves(&self, _domain: &str) -> bool {
+            false
+        }
+
+        fn default_domain(&self) -> String {
+            String::new()
+        }
+
+        fn offers_tls(&self) -> bool {
+            false
+        }
+
+        fn offer(&self, domain: &str, encrypted: bool, bindings: ChannelBindings) -> Offer {
+            Offer { vhost: domain.to_owned(), encrypted, bindings, allowed: Vec::new() }
+        }
+    }
+
+    impl StreamEvents for Nobody {
+        type Session = crate::session::BoundSession;
+        type Outbox = MailboxSender;
+
+        fn login_context(&self, _peer: SocketAddr) -> LoginContext {
+            unreachable!("nobody logs in")
+        }
+
+        fn bind(&self, _request: BindRequest<MailboxSender>) -> Work<Result<Self::Session, StanzaError>> {
+            unreachable!("nobody binds")
+        }
+
+        fn full_jid(&self, session: &Self::Session) -> Jid {
+            session.full_jid().clone()
+        }
+
+        fn deliver(&self, _session: &Self::Session, _stanza: Stanza) -> Option<Work<()>> {
+            None
+        }
+
+        fn ended(&self, _session: Self::Session, _unsent: Vec<Stanza>) -> Work<()> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    #[test]
+    fn the_future_of_a_connection_is_small() {
+        let parts = [
+            ("connection", size_of::<Connection<Nobody>>()),
+            ("stream", size_of::<Stream>()),
+            ("transport", size_of::<Transport>()),
+            ("deadlines", size_of::<Deadlines>()),
+            ("outgoing", size_of::<Outgoing>()),
+        ];
+        println!("{parts:?}");
+        assert!(parts[0].1 <= 640, "{parts:?}");
     }
 }

@@ -40,7 +40,7 @@ impl<E: Inward> Connection<E> {
 
     /// Takes a batch out of the mailbox. Whether there is more; if not, the task is woken for what comes.
     fn collect(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
-        while self.state == State::Open && self.stream.is_bound() {
+        while self.state == State::Open && self.may_write_stanzas() {
             if self.outgoing.bytes() >= BATCH_BYTES {
                 return true;
             }
@@ -55,7 +55,12 @@ impl<E: Inward> Connection<E> {
 
     /// Takes all that waits in the mailbox, for a peer that closes its stream but still listens.
     pub(super) fn collect_all(&mut self, now: Instant) {
-        while self.stream.is_bound() && self.take_batch(now) {}
+        while self.may_write_stanzas() && self.take_batch(now) {}
+    }
+
+    /// Between binding and our closing tag, which may come after the peer's.
+    fn may_write_stanzas(&self) -> bool {
+        self.session.is_some() && !self.stream.is_closing()
     }
 
     /// Whether something is left.

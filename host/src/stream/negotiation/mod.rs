@@ -104,8 +104,11 @@ impl Stream {
             let action = match event {
                 Ok(Some(event)) => self.core.take(event, host, out),
                 Ok(None) => None,
-                // What comes after our closing tag matters no more, and its end can no longer be found.
-                Err(_) if self.core.state == State::Closing => Some(self.core.peer_closed()),
+                Err(_) if self.core.state == State::Closing => {
+                    // Its closing tag can no longer be found; the driver waits for the end of the connection.
+                    *input = &[];
+                    return None;
+                }
                 Err(error) => self.core.break_off(StreamError::from(&error), host, out),
             };
             *input = &input[input.len() - left..];

@@ -1,0 +1,10 @@
+//! Client connections over real sockets, with everything behind the stream played by the tests.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod ending;
+mod limits;
+mod negotiation;
+mod support;
+mod tls;
+mod traffic;
