@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// Descriptors a library may open while it is being loaded, beside those it starts with.
 const DESCRIPTORS: u64 = 64;
@@ -18,29 +18,11 @@ pub fn confine(cpu_seconds: u64, address_space: u64, parent: u32) -> io::Result<
     if std::os::unix::process::parent_id() != parent {
         return Err(io::Error::other("the server is gone"));
     }
-    close_inherited()?;
     limit(libc::RLIMIT_CORE, 0)?;
     limit(libc::RLIMIT_FSIZE, 0)?;
     limit(libc::RLIMIT_CPU, cpu_seconds)?;
     limit(libc::RLIMIT_AS, address_space)?;
     limit(libc::RLIMIT_NOFILE, DESCRIPTORS)
-}
-
-/// The server's descriptors are all closed on exec; this is for those of a server started with more than it knows.
-fn close_inherited() -> io::Result<()> {
-    // SAFETY: takes three integers. Nothing in this process, which has just started, uses a descriptor above 2.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
-    match closed {
-        0 => Ok(()),
-        // Before Linux 5.9.
-        _ => {
-            for fd in 3..1024 {
-                // SAFETY: as above.
-                unsafe { libc::close(fd) };
-            }
-            Ok(())
-        }
-    }
 }
 
 fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
@@ -49,8 +31,10 @@ fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
     check(unsafe { libc::setrlimit(resource, &limit) })
 }
 
-/// Takes the standard output for ourselves: what a library prints goes to the error output from now on.
+/// Takes the standard output for ourselves: what a library prints goes to the error output from now on. Every other
+/// descriptor is closed first: the server closes its own on exec, this is for those it was itself started with.
 pub fn take_output() -> io::Result<File> {
+    close_inherited();
     // SAFETY: the command takes integers; the new descriptor is nobody else's.
     let own = unsafe {
         let fd = libc::fcntl(libc::STDOUT_FILENO, libc::F_DUPFD_CLOEXEC, 16);
@@ -59,8 +43,19 @@ pub fn take_output() -> io::Result<File> {
     };
     // SAFETY: both are open.
     check(unsafe { libc::dup2(libc::STDERR_FILENO, libc::STDOUT_FILENO) })?;
-    debug_assert!(own.as_raw_fd() > libc::STDERR_FILENO);
     Ok(File::from(own))
+}
+
+fn close_inherited() {
+    // SAFETY: takes three integers. Nothing in this process, which has just started, uses a descriptor above 2.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+    if closed != 0 {
+        // Before Linux 5.9.
+        for fd in 3..1024 {
+            // SAFETY: as above.
+            unsafe { libc::close(fd) };
+        }
+    }
 }
 
 /// Ends this process at once, without running what a library left to be run at exit.
