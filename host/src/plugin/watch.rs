@@ -282,3 +282,50 @@ fn states(scan: Scan, before: &BTreeMap<PathBuf, State>) -> BTreeMap<PathBuf, St
     }
     now
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watcher(dir: &Path) -> (Watcher, watch::Receiver<u64>) {
+        let (sender, changes) = watch::channel(0);
+        let rules = FolderRules { settle: Duration::ZERO, ..FolderRules::default() };
+        (Watcher::new(dir, rules, WatchSettings::default(), None, sender), changes)
+    }
+
+    #[test]
+    fn a_look_that_finds_the_same_content_tells_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mod_a.so");
+        fs::write(&path, b"one").unwrap();
+        let (mut watcher, changes) = watcher(dir.path());
+        watcher.look(false);
+        assert_eq!(*changes.borrow(), 0, "what is there at first is no change");
+        fs::File::options().append(true).open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        watcher.look(true);
+        fs::write(&path, b"one").unwrap();
+        watcher.look(true);
+        fs::write(dir.path().join("notes.txt"), b"x").unwrap();
+        watcher.look(true);
+        assert_eq!(*changes.borrow(), 0);
+        fs::write(&path, b"two").unwrap();
+        watcher.look(true);
+        assert_eq!(*changes.borrow(), 1);
+    }
+
+    #[test]
+    fn reading_the_folder_wakes_nobody() {
+        let event = |kind, path: &str| DebouncedEvent {
+            event: notify::Event::new(kind).add_path(path.into()),
+            time: std::time::Instant::now(),
+        };
+        let dir = Path::new("/srv/plugins");
+        let read = EventKind::Access(AccessKind::Open(AccessMode::Any));
+        assert!(!concerns(&event(read, "/srv/plugins/m.so"), dir));
+        let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        assert!(concerns(&event(written, "/srv/plugins/m.so"), dir));
+        let made = EventKind::Create(notify::event::CreateKind::Any);
+        assert!(concerns(&event(made, "/srv"), dir) && concerns(&event(made, "/srv/plugins"), dir));
+        assert!(!concerns(&event(made, "/srv/pluginsx"), dir));
+    }
+}
