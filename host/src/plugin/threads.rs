@@ -160,12 +160,6 @@ pub fn quiesce() {
     }
 }
 
-/// Detaches this thread from one library, whether it is being retired or not: for a thread that is done with it.
-pub fn leave(library: &Library) {
-    let id = library.id();
-    detach_where(|residence| residence.id() == id);
-}
-
 /// The library inside which this thread is at this moment. Safe to ask in a signal handler.
 pub fn inside_here() -> Option<LibraryId> {
     let slot = LOCAL.with(|local| local.slot.get())?;
@@ -305,7 +299,7 @@ fn detach(residence: &Residence) {
     });
 }
 
-/// Notes that this thread is about to run code of a library that is only now being loaded.
+/// Notes that this thread has run code of a library without having entered it: its initialisers.
 pub(super) fn attach_here(residence: &Arc<Residence>) {
     LOCAL.with(|local| attach(local, residence));
 }

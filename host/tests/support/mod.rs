@@ -188,3 +188,20 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(2));
     }
 }
+
+/// The library of a fixture crate, built once per test binary and stripped of what only a debugger needs.
+pub fn fixture(package: &str) -> Vec<u8> {
+    static BUILDING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one_at_a_time = BUILDING.lock();
+    let built =
+        Command::new(env!("CARGO")).args(["build", "--quiet", "--package", package]).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let target = Path::new(env!("CARGO_BIN_EXE_moultd")).parent().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let stripped = dir.path().join("m.so");
+    let library = target.join(format!("lib{package}.so"));
+    let made =
+        Command::new("strip").arg("--strip-debug").arg("-o").arg(&stripped).arg(library).status().unwrap();
+    assert!(made.success());
+    fs::read(stripped).unwrap()
+}

@@ -108,7 +108,7 @@ macro_rules! export_module {
 
             // What abi_stable's own attribute would write; that one needs abi_stable as a dependency of the module.
             #[unsafe(no_mangle)]
-            pub static _as_0lib_1header_0root_1module_1loader: LibHeader =
+            pub static _1as_0lib_1header_0root_bmodule_bloader: LibHeader =
                 // SAFETY: `erased_root` gives a `ModuleRoot_Ref`.
                 unsafe { LibHeader::from_constructor::<v1::ModuleRoot_Ref>(erased_root, CheckTypeLayout::Yes) };
 
@@ -260,4 +260,13 @@ macro_rules! __policy_field {
     (shutdown_ms $value:literal) => {
         $value
     };
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_header_is_exported_under_the_name_that_abi_stable_looks_for() {
+        let name = format!("pub static {}:", abi_stable::library::ROOT_MODULE_LOADER_NAME);
+        assert!(include_str!("macros.rs").contains(&name), "{name}");
+    }
 }

@@ -23,10 +23,15 @@ use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
 /// Number of one loading of one library in this process; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct LibraryId(pub u64);
+
+/// Loading takes milliseconds; a library that takes this long is given up.
+pub const LOAD_PATIENCE: Duration = Duration::from_secs(10);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -77,12 +82,10 @@ pub(in crate::plugin) fn abi_stable_header(
     handle: &Handle,
 ) -> Result<&'static abi_stable::library::LibHeader, String> {
     let name = ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes();
-    // SAFETY: the symbol of this name is a static of this type in every library made with `export_root_module`; upgrade
-    // compares its magic and version before it believes the rest.
-    let header: Symbol<*const AbiHeaderRef> =
+    // SAFETY: the symbol of this name is a header in every library made for `abi_stable`, and the reference is its
+    // address; `upgrade` compares magic and version before it believes the rest.
+    let header: Symbol<AbiHeaderRef> =
         unsafe { handle.get(name) }.map_err(|_| "it does not export the header of abi_stable".to_owned())?;
-    // SAFETY: as above; the value is copied.
-    let header = unsafe { **header };
     header.upgrade().map_err(|e| format!("the header of abi_stable does not fit: {e}"))
 }
 
@@ -101,35 +104,54 @@ fn report(declaration: &Declaration) -> FinalReport {
 }
 
 impl Library {
-    /// Loads a probed copy: `dlopen(RTLD_NOW | RTLD_LOCAL)`, declaration compared and copied.
-    pub fn load(mut copy: PrivateCopy, report: &ProbeReport) -> Result<Library, ModuleError> {
-        copy.verify(Stage::Load)?;
-        let failed = |why: &str| ModuleError::module(copy.module(), Stage::Load, why);
-        // Not closed when something is wrong below: what passed its probe and behaves differently here must not be
-        // trusted with an orderly end.
-        let handle = ManuallyDrop::new(open(copy.path()).map_err(|why| failed(&why))?);
-        match declared(&handle, report) {
-            Ok(declaration) => Ok(Library::new(copy, handle, declaration)),
-            Err(why) => {
-                let error = failed(&format!("{why}; it passed its probe, and stays mapped unused"));
-                copy.keep();
-                Err(error)
-            }
+    /// Loads a probed copy: `dlopen(RTLD_NOW | RTLD_LOCAL)`, declaration compared and copied. Blocks for at most the
+    /// patience of [`LOAD_PATIENCE`].
+    ///
+    /// It happens on a thread made for it: what initialisers leave in that thread goes with it, and should they never
+    /// return, although they did in the probe, then it is no thread of the server that is lost.
+    pub fn load(copy: PrivateCopy, report: &ProbeReport) -> Result<Library, ModuleError> {
+        let (module, report) = (copy.module().to_owned(), report.clone());
+        let (sender, receiver) = sync_channel(1);
+        let work = move || {
+            // Nobody listens any more when it took too long; then the library stays mapped and unused.
+            let _ = sender.send(Library::load_here(copy, &report));
+        };
+        let failed = |why: &str| Err(ModuleError::server(module.as_str(), Stage::Load, why));
+        match std::thread::Builder::new().name("moult-load".into()).spawn(work) {
+            Ok(_) => match receiver.recv_timeout(LOAD_PATIENCE) {
+                Ok(result) => result,
+                Err(RecvTimeoutError::Timeout) => {
+                    failed("its initialisers have not come back; it passed its probe")
+                }
+                Err(RecvTimeoutError::Disconnected) => failed("the thread that loads it panicked"),
+            },
+            Err(e) => failed(&format!("no thread can be started to load it: {e}")),
         }
     }
 
-    fn new(mut copy: PrivateCopy, handle: ManuallyDrop<Handle>, declaration: Declaration) -> Library {
+    fn load_here(mut copy: PrivateCopy, report: &ProbeReport) -> Result<Library, ModuleError> {
+        copy.verify(Stage::Load)?;
+        let module = copy.module().to_owned();
+        let failed = |why: &str| ModuleError::module(module.as_str(), Stage::Load, why);
+        // Not closed when something is wrong below: what passed its probe and behaves differently here must not be
+        // trusted with an orderly end.
+        let handle = ManuallyDrop::new(open(copy.path()).map_err(|why| failed(&why))?);
+        copy.keep();
+        match declared(&handle, report) {
+            Ok(declaration) => Ok(Library::new(copy, handle, declaration)),
+            Err(why) => Err(failed(&format!("{why}; it passed its probe, and stays mapped unused"))),
+        }
+    }
+
+    fn new(copy: PrivateCopy, handle: ManuallyDrop<Handle>, declaration: Declaration) -> Library {
         let id = LibraryId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         let module = &declaration.manifest.id;
         let residence = Arc::new(Residence::new(id, module, copy.generation(), declaration.thread_detach));
         let manifest = Arc::new(declaration.manifest.clone());
-        copy.keep();
         let library = Library { id, residence, declaration, manifest, copy, handle };
         threads::remember(&library.residence);
         crash::label(id, &library.manifest.id, library.copy.generation());
-        // Its initialisers ran here and may have left thread-local values, on a thread that perhaps never comes back.
         threads::attach_here(&library.residence);
-        threads::leave(&library);
         library
     }
 
