@@ -12,6 +12,7 @@ use crate::certificate::Certificate;
 use crate::plugin::{Plugin, PluginFolder};
 
 pub(super) const CONFIG_FILE: &str = "moult.toml";
+pub(super) const CONTROL_SOCKET: &str = "ctl.sock";
 
 /// A server that is not started yet.
 #[derive(Debug, Clone)]
@@ -123,7 +124,7 @@ fn base_config(folder: &Path, certificate: &Certificate) -> Table {
         [server]
         data_dir = "{folder}/data"
         plugin_dir = "{folder}/plugins"
-        control_socket = "{folder}/ctl.sock"
+        control_socket = "{folder}/{CONTROL_SOCKET}"
 
         [log]
         level = "debug"

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::{PASSWORD, Server};
+use super::Server;
 use crate::artifacts;
 use crate::eventually::DEADLINE;
 
@@ -32,14 +32,6 @@ impl Server {
         let answer = self.try_ctl(arguments).await;
         assert_eq!(answer.code, 0, "moultctl {arguments:?}: {}{}", answer.stdout, answer.stderr);
         answer.stdout
-    }
-
-    /// Registers accounts on the first vhost, all with the same password.
-    pub async fn register(&self, users: &[String]) {
-        for user in users {
-            let (user, domain) = user.split_once('@').unwrap_or((user, self.default_domain()));
-            self.ctl(&["register", user, domain, PASSWORD]).await;
-        }
     }
 
     /// The same with `--json`, parsed.

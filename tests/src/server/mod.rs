@@ -8,6 +8,7 @@ mod control;
 mod http;
 mod log;
 mod process;
+mod registration;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

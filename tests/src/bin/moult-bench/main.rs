@@ -4,6 +4,7 @@
 //! take turns within each scenario and the whole is repeated, so that a busy machine hits all of them alike. Absolute
 //! numbers belong to the machine; ratios within one run are what counts.
 
+mod demo;
 mod engine;
 mod error;
 mod floor;
@@ -17,6 +18,7 @@ mod target;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use moult_tests::certificate::Certificate;
 
 use options::{Command, Options};
 
@@ -24,6 +26,11 @@ fn main() -> ExitCode {
     let outcome = match Options::parse().command {
         Command::Floor(options) => floor::run(&options).map_err(Into::into),
         Command::Run(options) => run::run(&options),
+        Command::Demo(options) => run::prepare_process().and_then(|()| demo::run(&options)),
+        Command::Certificate { folder, names } => {
+            Certificate::make(&folder, "server", &names);
+            Ok(())
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::demo::DemoOptions;
 use crate::floor::FloorOptions;
 use crate::scenario::{Scenario, Settings};
 use crate::target::Target;
@@ -23,6 +24,16 @@ pub struct Options {
 pub enum Command {
     /// Run scenarios and write table, JSON and chart.
     Run(RunOptions),
+    /// Swap a module between two builds under traffic and show that nobody notices.
+    Demo(DemoOptions),
+    /// Write a self-signed certificate and its key, `server.crt` and `server.key`, for tests.
+    Certificate {
+        /// Where to.
+        folder: PathBuf,
+        /// The DNS names it is for.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
     /// Relay bytes between pairs of connections: what no server can go below.
     Floor(FloorOptions),
 }

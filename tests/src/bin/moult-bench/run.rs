@@ -13,9 +13,7 @@ use crate::target::Target;
 
 /// Runs what the options say and writes the report.
 pub fn run(options: &RunOptions) -> Result<(), BenchError> {
-    raise_descriptor_limit()?;
-    // Timeouts of the open loops are a few hundred microseconds; the default slack of 50 would be felt.
-    rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).map_err(std::io::Error::from)?;
+    prepare_process()?;
     let servers = installed(&options.servers);
     let scenarios = options.scenarios();
     let mut report = Report::new(options.quick, options.runs());
@@ -65,9 +63,11 @@ fn installed(servers: &[Target]) -> Vec<Target> {
     servers.iter().copied().filter(is_installed).collect()
 }
 
-/// Raises the soft limit of open descriptors to the hard one, for us and for the servers we start.
-fn raise_descriptor_limit() -> Result<(), BenchError> {
+/// Raises the limit of open descriptors, for us and for the servers we start, and makes short waits exact.
+pub fn prepare_process() -> Result<(), BenchError> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    Ok(setrlimit(Resource::Nofile, raised).map_err(std::io::Error::from)?)
+    setrlimit(Resource::Nofile, raised).map_err(std::io::Error::from)?;
+    // Timeouts of the open loops are a few hundred microseconds; the default slack of 50 would be felt.
+    Ok(rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).map_err(std::io::Error::from)?)
 }

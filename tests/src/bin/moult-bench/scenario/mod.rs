@@ -12,7 +12,8 @@ mod login;
 mod messages;
 mod muc;
 mod presence;
-mod setup;
+pub mod setup;
+pub mod traffic;
 mod update;
 
 use std::time::Duration;

@@ -4,7 +4,7 @@ mod accounts;
 mod child;
 mod ejabberd;
 mod floor;
-mod moult;
+pub mod moult;
 mod prosody;
 
 use std::net::SocketAddr;

@@ -10,6 +10,7 @@ use super::{Needs, Running, Updater};
 use crate::engine::user_name;
 use crate::error::BenchError;
 
+/// The module whose disciplines and updates are measured.
 const MODULE: &str = "mod_cputime";
 
 /// Limits that a load client from one address would run into.
@@ -26,9 +27,22 @@ const CONFIG: &str = r#"
     login_attempts_per_minute = 1000000
 "#;
 
+/// Starts it with the modules of the scenarios; the measured one is the one that answers the CPU time.
 pub fn start(needs: &Needs) -> Result<Running, BenchError> {
+    let modules = [MODULE, "mod_echo", "mod_ping", "mod_disco"].map(Plugin::built);
+    let measured = modules[0].clone();
+    start_with(needs, &modules, move |build| measured.clone().variant(build as u64), MODULE)
+}
+
+/// Starts it with these modules; `build` makes the builds of the one that is updated.
+pub fn start_with(
+    needs: &Needs,
+    modules: &[Plugin],
+    build: impl Fn(usize) -> Plugin + Send + 'static,
+    updated: &'static str,
+) -> Result<Running, BenchError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let server = runtime.block_on(start_server(needs))?;
+    let server = runtime.block_on(start_server(needs, modules))?;
     let listeners = *server.listeners();
     let config_file = server.config_file();
     let plugins = server.plugins().clone();
@@ -38,23 +52,23 @@ pub fn start(needs: &Needs) -> Result<Running, BenchError> {
         tls: listeners.c2s_tls,
         client_config: server.certificate().client_config(rustls::ALL_VERSIONS),
         updater: Some(Updater {
-            prepare: Box::new(move |build| {
-                plugins.install(&Plugin::built(MODULE).variant(build as u64));
+            prepare: Box::new(move |number| {
+                plugins.install(&build(number));
                 Ok(())
             }),
-            load: Box::new(move || update(&config_file)),
+            load: Box::new(move || update(&config_file, updated)),
         }),
         _keeper: Box::new(Keeper { server: Some(server), runtime }),
     })
 }
 
-async fn start_server(needs: &Needs) -> Result<Server, BenchError> {
+async fn start_server(needs: &Needs, modules: &[Plugin]) -> Result<Server, BenchError> {
     let mut builder = Server::builder().accounts(&[]).config(CONFIG);
-    for name in ["mod_echo", MODULE, "mod_ping", "mod_disco"] {
-        builder = builder.plugin(&Plugin::built(name));
+    for module in modules {
+        builder = builder.plugin(module);
     }
     if let Some(discipline) = needs.discipline {
-        builder = builder.config(&format!("[modules.{MODULE}]\niqdisc = \"{discipline}\""));
+        builder = builder.config(&format!("[modules.{MODULE}]\ndiscipline = \"{discipline}\""));
     }
     let started = builder.try_start().await;
     let server = started.map_err(|failure| BenchError::server("moult", failure.log))?;
@@ -63,11 +77,11 @@ async fn start_server(needs: &Needs) -> Result<Server, BenchError> {
     Ok(server)
 }
 
-fn update(config_file: &Path) -> Result<(), BenchError> {
+fn update(config_file: &Path, module: &str) -> Result<(), BenchError> {
     let output = Command::new(artifacts::moultctl())
         .arg("--config")
         .arg(config_file)
-        .args(["update", MODULE])
+        .args(["update", module])
         .output()?;
     if output.status.success() {
         return Ok(());
