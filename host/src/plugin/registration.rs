@@ -72,7 +72,7 @@ pub struct Identity {
 }
 
 /// A service discovery item.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
     /// Its JID; filled in from the registration's name.
     #[serde(default)]

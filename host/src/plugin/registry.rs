@@ -281,7 +281,8 @@ impl Snapshot {
 
     fn enter_route(&mut self, instance: &Arc<Instance>, handler: u64, local: bool, domain: Arc<str>) {
         let mailbox = instance.context().slot.lane(LaneKey::Mailbox, 1);
-        let item = Item { jid: domain.to_string(), ..Item::default_for(instance.key()) };
+        // A service is an item of its vhost; what it says of itself as an item wins (see `finish`).
+        let item = Item { jid: domain.to_string(), ..Item::default() };
         self.for_vhosts(instance, |tables| tables.server_disco.items.push(item.clone()));
         let entry =
             RouteEntry { instance: Arc::clone(instance), handler, domain: Arc::clone(&domain), mailbox };
@@ -307,7 +308,6 @@ impl Snapshot {
             slot.lane(LaneKey::Iq(target, Arc::clone(&ns)), workers_of(discipline, limits.queue_length))
         });
         self.for_vhosts(instance, |tables| {
-            disco_of(tables, target).features.push(Arc::clone(&ns));
             let entry =
                 IqEntry { instance: Arc::clone(instance), handler, ns: Arc::clone(&ns), lane: lane.clone() };
             let table = match target {
@@ -347,14 +347,11 @@ impl Snapshot {
             for disco in [&mut tables.server_disco, &mut tables.bare_disco] {
                 disco.features.sort();
                 disco.features.dedup();
+                // Those with a name first, so that they are the ones that stay.
+                disco.items.sort_by(|a, b| (&a.jid, &a.node, &b.name).cmp(&(&b.jid, &b.node, &a.name)));
+                disco.items.dedup_by(|a, b| a.jid == b.jid && a.node == b.node);
             }
         }
-    }
-}
-
-impl Item {
-    fn default_for(key: &SlotKey) -> Self {
-        Self { jid: String::new(), name: key.module.to_string(), node: String::new() }
     }
 }
 
