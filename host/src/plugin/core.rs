@@ -56,6 +56,7 @@ pub enum Incident {
 pub struct Core {
     config: ArcSwap<Config>,
     runtime: ModulesRuntime,
+    home: Option<Handle>,
     services: OnceLock<Arc<dyn HostServices>>,
     snapshot: ArcSwap<Snapshot>,
     published: Mutex<Published>,
@@ -82,6 +83,7 @@ impl Core {
             snapshot: ArcSwap::from_pointee(empty_snapshot(&config)),
             config: ArcSwap::new(config),
             runtime,
+            home: Handle::try_current().ok(),
             services: OnceLock::new(),
             published: Mutex::default(),
             slots: Mutex::default(),
@@ -127,6 +129,12 @@ impl Core {
     /// The runtime plugin code runs on.
     pub fn runtime(&self) -> &ModulesRuntime {
         &self.runtime
+    }
+
+    /// All runtimes whose threads may have been inside a module: those of the modules, and the one this core was made on,
+    /// whose tasks call handlers without a queue.
+    pub fn runtimes(&self) -> Vec<Handle> {
+        self.runtime.handles().into_iter().chain(self.home.clone()).collect()
     }
 
     /// The rest of the server; `None` before `connect`.

@@ -103,7 +103,7 @@ impl Retirements {
 
     /// Tries again to unmap what stayed mapped; gives what went.
     pub async fn sweep(&self) -> Vec<RetainedInfo> {
-        let handles = self.core.runtime().handles();
+        let handles = self.core.runtimes();
         let gone = self.retained.lock().await.sweep(&handles, &self.limits).await;
         for info in &gone {
             lock(&self.kept).remove(&info.generation);
@@ -202,7 +202,7 @@ impl Retirements {
                 return false;
             }
         };
-        match retire(library, &self.core.runtime().handles(), &self.limits).await {
+        match retire(library, &self.core.runtimes(), &self.limits).await {
             Outcome::Unloaded => {
                 tracing::debug!(module, generation, "unloaded");
                 true
