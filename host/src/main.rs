@@ -1,10 +1,43 @@
 //! `moultd`, the server.
 
-use moult_host::plugin::probe;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
-fn main() {
+use clap::Parser;
+
+use moult_host::config::defaults::CONFIG_FILE;
+use moult_host::plugin::probe;
+use moult_host::server;
+
+/// An XMPP server whose features are hot-swappable shared libraries.
+///
+/// Exit codes: 0 after an orderly end, 1 if the server could not start or go on, 2 if the configuration or the command
+/// line is wrong.
+#[derive(Debug, Parser)]
+#[command(name = "moultd", version)]
+struct Options {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
+    config: PathBuf,
+    /// Checks a configuration file (that of --config where none is named), tells all mistakes, and starts nothing.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "init")]
+    check_config: Option<Option<PathBuf>>,
+    /// Makes a working directory: configuration, certificate, store with two demo accounts, plugin folder.
+    #[arg(long, value_name = "DIR")]
+    init: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
     // A probe child is this binary too; it must do nothing else before it has confined itself.
     if let Some(path) = probe::requested() {
         probe::child_main(&path);
     }
+    let options = Options::parse();
+    if let Some(directory) = &options.init {
+        return server::init(directory);
+    }
+    if let Some(file) = &options.check_config {
+        return server::check_config(file.as_ref().unwrap_or(&options.config));
+    }
+    server::run(&options.config)
 }

@@ -1,1 +1,98 @@
 //! Assembly: builds the rooms, implements the traits between them, phases, signals, order of shutdown.
+//!
+//! The way up: configuration, log, runtimes, control socket, store, accounts, certificates, module manager, router,
+//! commands; then the modules start, then the listeners open, then the modules hear that they serve; only then the
+//! phase is `running` and the service manager is told. The way down is the reverse: no new connections, streams end
+//! with `system-shutdown`, modules hear of the end and stop in reverse order, the store closes, the control socket goes
+//! last, so that whoever waits for the end of this server waits for all of it.
+
+mod assembly;
+mod certificate;
+mod commands;
+mod directory;
+mod error;
+mod init;
+mod listeners;
+mod logging;
+mod metrics;
+mod phase;
+mod reload;
+mod services;
+mod shared;
+mod shutdown;
+mod signals;
+mod streams;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+pub use error::StartError;
+pub use init::init;
+pub use logging::{LogError, Logging};
+pub use shared::Ending;
+
+use crate::config::Config;
+
+/// The server did what it was asked to, and ended.
+const OK: u8 = 0;
+/// It could not start, or could not go on.
+const FAILED: u8 = 1;
+/// The configuration or the command line is wrong.
+const USAGE: u8 = 2;
+
+/// How long threads may take to end after everything else has.
+const RUNTIME_PATIENCE: Duration = Duration::from_secs(2);
+
+/// `moultd --config FILE`: serves until it is told to stop.
+pub fn run(config_file: &Path) -> ExitCode {
+    let config = match Config::load(config_file) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match started(config_file, config) {
+        Ok(Ending::Asked) => ExitCode::from(OK),
+        Ok(Ending::Failed) => ExitCode::from(FAILED),
+        Err(error) => {
+            tracing::error!("{error}");
+            eprintln!("{error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// `moultd --check-config FILE`: tells all mistakes and starts nothing.
+pub fn check_config(config_file: &Path) -> ExitCode {
+    match Config::load(config_file) {
+        Ok(_) => {
+            println!("{}: no mistakes.", config_file.display());
+            ExitCode::from(OK)
+        }
+        Err(errors) => {
+            eprintln!("{errors}");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+fn started(config_file: &Path, config: Config) -> Result<Ending, StartError> {
+    let logging = Logging::install(&config.log)?;
+    let runtime = core_runtime(config.server.workers)?;
+    let ending = runtime.block_on(assembly::serve(config_file, config, logging));
+    runtime.shutdown_timeout(RUNTIME_PATIENCE);
+    ending
+}
+
+/// The runtime for sockets. Its threads enter modules too (handlers without a queue, hooks), so they let go of
+/// libraries that are on their way out whenever they rest.
+fn core_runtime(workers: usize) -> Result<tokio::runtime::Runtime, StartError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if workers > 0 {
+        builder.worker_threads(workers);
+    }
+    builder.enable_all().thread_name("moult-core").on_thread_park(crate::plugin::threads::quiesce);
+    builder.build().map_err(StartError::Runtime)
+}

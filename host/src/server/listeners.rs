@@ -1,0 +1,99 @@
+//! Opening the configured sockets, and closing them.
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::error::StartError;
+use super::metrics::{Numbers, Parts};
+use super::shared::Shared;
+use super::streams::Streams;
+use crate::config::{Listener, ListenerKind};
+use crate::http::{HttpParts, HttpServer};
+use crate::listener::{ConnectionSettings, Hub, ListenerSettings, Listening};
+
+/// The open sockets of a running server.
+pub(super) struct Listeners {
+    hub: Arc<Hub<Streams>>,
+    client: Vec<Listening>,
+    http: Vec<JoinHandle<()>>,
+    stop_http: watch::Sender<bool>,
+}
+
+impl Listeners {
+    /// Opens all of them, or none.
+    pub async fn open(shared: &Arc<Shared>) -> Result<Self, StartError> {
+        let config = shared.config();
+        let settings = ConnectionSettings::from_config(&config);
+        let events = Streams::new(Arc::clone(shared));
+        let hub = Arc::new(Hub::new(events, Arc::clone(&shared.certificates), settings));
+        // Set once: there is one hub.
+        let _ = shared.hub.set(Arc::downgrade(&hub));
+        let (stop_http, _) = watch::channel(false);
+        let mut listeners = Self { hub, client: Vec::new(), http: Vec::new(), stop_http };
+        let mut http_sockets = Vec::new();
+        for listener in &config.listeners {
+            match ListenerSettings::from_config(&config, listener) {
+                None => http_sockets.push(bind_http(listener).await?),
+                Some(settings) => {
+                    let listening = Listening::start(Arc::clone(&listeners.hub), settings)?;
+                    shared.listens(listener.kind, listening.address());
+                    listeners.client.push(listening);
+                }
+            }
+        }
+        listeners.serve_http(shared, http_sockets);
+        Ok(listeners)
+    }
+
+    fn serve_http(&mut self, shared: &Arc<Shared>, sockets: Vec<TcpListener>) {
+        let Some(table) = shared.table.get().and_then(std::sync::Weak::upgrade) else { return };
+        let server = HttpServer::new(
+            shared.config().http.clone(),
+            HttpParts {
+                table,
+                phase: shared.phase.listen(),
+                health: Arc::new(Parts(Arc::clone(shared))),
+                metrics: Arc::new(Numbers(Arc::clone(shared))),
+                modules: Arc::new(shared.manager.modules()),
+            },
+        );
+        // Set once: there is one front end, for all its sockets.
+        let _ = shared.http.set(server.clone());
+        for socket in sockets {
+            if let Ok(address) = socket.local_addr() {
+                tracing::info!(%address, "serving HTTP");
+                shared.listens(ListenerKind::Http, address);
+            }
+            let (server, mut stop) = (server.clone(), self.stop_http.subscribe());
+            self.http.push(tokio::spawn(async move {
+                // A dropped sender stops it as well.
+                server.serve(socket, async move { drop(stop.wait_for(|stop| *stop).await) }).await;
+            }));
+        }
+    }
+
+    /// Accepts nothing more, ends every stream, and lets HTTP requests come to their end.
+    pub async fn close(self, deadline: std::time::Duration) {
+        for listening in self.client {
+            listening.stop().await;
+        }
+        let cut = self.hub.shut_down(deadline).await;
+        if cut > 0 {
+            tracing::warn!(connections = cut, "connections were cut at the end of the server");
+        }
+        self.stop_http.send_replace(true);
+        for serving in self.http {
+            if serving.await.is_err() {
+                tracing::error!("an HTTP listener panicked, which is a bug");
+            }
+        }
+    }
+}
+
+async fn bind_http(listener: &Listener) -> Result<TcpListener, StartError> {
+    let address = listener.address;
+    TcpListener::bind(address).await.map_err(|source| StartError::ListenHttp { address, source })
+}

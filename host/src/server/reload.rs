@@ -1,0 +1,171 @@
+//! Another configuration for the running server: all of it or nothing.
+//!
+//! Everything that can be wrong is found before the first part hears of it: the file, the options of every loaded
+//! module, the certificates. What only a restart can change keeps its old value, and is told as such.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::assembly::session_limits;
+use super::error::StartError;
+use super::shared::Shared;
+use super::{certificate, phase};
+use crate::command::Access;
+use crate::config::diff::{Change, Effect};
+use crate::config::{Config, ConfigErrors};
+use crate::listener::ConnectionSettings;
+use crate::plugin::error::ModuleError;
+use crate::plugin::manager::ReloadReport;
+use crate::stanza::{StreamError, StreamErrorCondition};
+use crate::stream::tls::{Certificates, TlsSettings};
+
+/// Which modules are told of a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Modules {
+    /// Those whose options have changed.
+    Changed,
+    /// All of them (S4-2).
+    All,
+}
+
+/// What a reload did.
+#[derive(Debug, Default)]
+pub(super) struct Reloaded {
+    /// The differences, with what makes each of them real.
+    pub changes: Vec<Change>,
+    /// What became of the modules.
+    pub modules: ReloadReport,
+}
+
+/// Why a reload changed nothing.
+#[derive(Debug, Error)]
+pub(super) enum ReloadError {
+    /// Mistakes in the file.
+    #[error("{0}")]
+    Config(ConfigErrors),
+    /// Options that modules refuse.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Modules(Vec<ModuleError>),
+    /// Certificates.
+    #[error(transparent)]
+    Certificate(StartError),
+}
+
+/// Reads the file again and makes its differences real.
+pub(super) async fn reload(shared: &Arc<Shared>, modules: Modules) -> Result<Reloaded, ReloadError> {
+    let _one_at_a_time = shared.reloading.lock().await;
+    phase::reloading();
+    let outcome = apply(shared, modules).await;
+    phase::reloaded();
+    outcome
+}
+
+/// The differences that [`reload`] would make, and nothing else.
+pub(super) async fn dry_run(shared: &Arc<Shared>) -> Result<Vec<Change>, ReloadError> {
+    let _one_at_a_time = shared.reloading.lock().await;
+    let new = read(shared)?;
+    check(shared, &new).await?;
+    Ok(differences(shared, &shared.config(), &new).await)
+}
+
+async fn apply(shared: &Arc<Shared>, modules: Modules) -> Result<Reloaded, ReloadError> {
+    let old = shared.config();
+    let new = read(shared)?;
+    check(shared, &new).await?;
+    let changes = differences(shared, &old, &new).await;
+    let new = Arc::new(keep_until_restart(&old, new));
+    let told = shared.manager.apply_config(Arc::clone(&new), modules == Modules::All).await;
+    let modules = told.map_err(ReloadError::Modules)?;
+    spread(shared, &old, &new);
+    for change in &changes {
+        match change.effect {
+            Effect::Applied => tracing::info!("{change}"),
+            _ => tracing::warn!("{change}"),
+        }
+    }
+    modules.errors.iter().for_each(|error| tracing::error!("{error}"));
+    Ok(Reloaded { changes, modules })
+}
+
+fn read(shared: &Shared) -> Result<Config, ReloadError> {
+    let config = Config::load(&shared.config_path).map_err(ReloadError::Config)?;
+    certificate::ensure(config).map_err(ReloadError::Certificate)
+}
+
+async fn check(shared: &Shared, new: &Config) -> Result<(), ReloadError> {
+    let errors = shared.manager.check_config(new).await;
+    if !errors.is_empty() {
+        return Err(ReloadError::Modules(errors));
+    }
+    Certificates::load(TlsSettings::from_config(new))
+        .map(drop)
+        .map_err(|error| ReloadError::Certificate(error.into()))
+}
+
+async fn differences(shared: &Shared, old: &Config, new: &Config) -> Vec<Change> {
+    let mut boot_only = BTreeSet::new();
+    for change in Config::diff(old, new) {
+        if let (Some(module), Some((_, option))) = (&change.module, change.path.rsplit_once('.'))
+            && shared.manager.is_boot_only(module, option).await
+        {
+            boot_only.insert((module.clone(), option.to_owned()));
+        }
+    }
+    let is_boot_only =
+        |module: &str, option: &str| boot_only.contains(&(module.to_owned(), option.to_owned()));
+    Config::diff_with(old, new, &is_boot_only)
+}
+
+/// What a running server cannot follow stays as it is, so that the configuration in force is true.
+fn keep_until_restart(old: &Config, mut new: Config) -> Config {
+    new.server = crate::config::Server {
+        stop_deadline: new.server.stop_deadline,
+        admins: new.server.admins,
+        ..old.server.clone()
+    };
+    new.listeners = old.listeners.clone();
+    new.log.format = old.log.format;
+    new.log.file = old.log.file.clone();
+    new.http.api_path = old.http.api_path.clone();
+    new.http.metrics_path = old.http.metrics_path.clone();
+    new.http.health_path = old.http.health_path.clone();
+    new
+}
+
+/// Tells every part. Nothing here can fail: it was checked before.
+fn spread(shared: &Shared, old: &Config, new: &Arc<Config>) {
+    shared.config.store(Arc::clone(new));
+    shared.logging.apply(&new.log);
+    shared.sessions.set_limits(session_limits(new));
+    shared.router.dispatcher().set_deadline(new.modules.call_deadline);
+    shared.router.set_vhosts(new.vhosts.keys().map(|vhost| vhost.as_str().into()));
+    for kept in shared.certificates.replace_settings(TlsSettings::from_config(new)).kept {
+        tracing::error!("{kept}; the certificate before it serves on");
+    }
+    if let Some(hub) = shared.hub.get().and_then(std::sync::Weak::upgrade) {
+        hub.apply(ConnectionSettings::from_config(new));
+    }
+    if let Some(http) = shared.http.get() {
+        http.reload(new.http.clone());
+    }
+    if let Some(table) = shared.table.get().and_then(std::sync::Weak::upgrade) {
+        table.set_access(Access::new(new.permissions.clone()));
+    }
+    close_removed_vhosts(shared, old, new);
+}
+
+/// RFC 6120 section 4.9.3.5: the host of these streams is no longer ours.
+fn close_removed_vhosts(shared: &Shared, old: &Config, new: &Config) {
+    let gone: Vec<&String> = old.vhosts.keys().filter(|vhost| !new.vhosts.contains_key(*vhost)).collect();
+    if gone.is_empty() {
+        return;
+    }
+    let reason = StreamError::new(StreamErrorCondition::HostGone, "This host is no longer served here.");
+    shared.sessions.for_each(|session| {
+        if gone.iter().any(|vhost| *vhost == session.vhost()) {
+            session.close(reason.clone());
+        }
+    });
+}

@@ -1,0 +1,48 @@
+//! The way down, each step with a deadline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::listeners::Listeners;
+use super::shared::Shared;
+use crate::command::Phase;
+use crate::stanza::{StreamError, StreamErrorCondition};
+
+/// How long the store may take to write what is left.
+const STORE_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the modules may take together; each has its own deadline besides.
+const MODULES_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the threads of modules may take to end.
+const THREADS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What was opened after the assembly.
+#[derive(Default)]
+pub(super) struct Parts {
+    pub listeners: Option<Listeners>,
+    pub chores: Vec<JoinHandle<()>>,
+}
+
+/// Ends everything but the control socket. `failed`: the server could not go on.
+pub(super) async fn shut_down(shared: &Arc<Shared>, parts: Parts, failed: bool) {
+    shared.phase.enter(Phase::Stopping);
+    let config = shared.config();
+    let goodbye = StreamError::new(StreamErrorCondition::SystemShutdown, "The server is being stopped.");
+    let sessions = shared.sessions.close_all(&goodbye);
+    tracing::info!(sessions, "closing all streams");
+    if let Some(listeners) = parts.listeners {
+        listeners.close(config.server.stop_deadline).await;
+    }
+    let stopping = shared.manager.shutdown(failed);
+    if tokio::time::timeout(MODULES_PATIENCE, stopping).await.is_err() {
+        tracing::error!("the modules did not stop in time and are left behind");
+    }
+    parts.chores.iter().for_each(JoinHandle::abort);
+    match tokio::time::timeout(STORE_PATIENCE, shared.storage.close()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the store was not closed cleanly"),
+        Err(_) => tracing::error!("the store did not close in time; what was acknowledged is on disk"),
+    }
+    shared.manager.runtime().clone().shutdown(THREADS_PATIENCE);
+}

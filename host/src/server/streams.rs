@@ -1,0 +1,121 @@
+//! What client streams ask of the server: the answers come from configuration, accounts, modules and router.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::shared::Shared;
+use crate::auth::LoginContext;
+use crate::auth::sasl::{ChannelBindings, Offer};
+use crate::plugin::registration::IqTarget;
+use crate::session::{BindRequest, BoundSession, MailboxSender, SessionInfo};
+use crate::stanza::{Jid, Stanza, StanzaError, StanzaErrorCondition, ns};
+use crate::stream::{self, FeatureStage, StreamEvents, StreamHost, Work};
+
+/// The way from streams inwards.
+pub(super) struct Streams(Arc<Shared>);
+
+impl Streams {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+}
+
+impl StreamHost for Streams {
+    fn serves(&self, domain: &str) -> bool {
+        self.0.has_vhost(domain)
+    }
+
+    fn default_domain(&self) -> String {
+        self.0.config.load().vhosts.keys().next().cloned().unwrap_or_default()
+    }
+
+    fn offers_tls(&self) -> bool {
+        !self.0.certificates.is_empty()
+    }
+
+    fn offer(&self, domain: &str, encrypted: bool, bindings: ChannelBindings) -> Offer {
+        let allowed = self.0.config.load().auth.mechanisms.clone();
+        Offer { vhost: domain.to_owned(), encrypted, bindings, allowed }
+    }
+
+    /// In-band registration is announced where a module handles it (XEP-0077 section 8).
+    fn write_features(&self, stage: FeatureStage, domain: &str, out: &mut String) {
+        if stage == FeatureStage::BeforeLogin && registers(&self.0, domain) {
+            out.push_str("<register xmlns='http://jabber.org/features/iq-register'/>");
+        }
+    }
+}
+
+impl StreamEvents for Streams {
+    type Session = BoundSession;
+    type Outbox = MailboxSender;
+
+    fn login_context(&self, peer: SocketAddr) -> LoginContext {
+        let (accounts, limiter) = (self.0.accounts.clone(), self.0.limiter.clone());
+        LoginContext { accounts, limiter, address: peer.ip() }
+    }
+
+    /// Registration only. The handler sees the peer's address as the sender: there is no account yet, and it is by the
+    /// address that registrations are limited.
+    fn before_login(&self, stanza: Stanza, domain: &str, peer: SocketAddr) -> Work<Option<Stanza>> {
+        let wanted = stanza.payload().is_some_and(|payload| payload.ns == ns::REGISTER);
+        if !wanted || !registers(&self.0, domain) {
+            return Box::pin(std::future::ready(None));
+        }
+        let (Ok(from), Ok(to)) = (address_jid(peer), Jid::parse(domain)) else {
+            return Box::pin(std::future::ready(None));
+        };
+        let request = stanza.with_from(&from).with_to(&to);
+        let (domain, dispatcher) = (domain.to_owned(), self.0.router.dispatcher().clone());
+        Box::pin(async move {
+            let answer = dispatcher.dispatch(&domain, IqTarget::Server, &request).wait().await;
+            answer.or_else(|| request.error_reply(&StanzaErrorCondition::ServiceUnavailable.into()))
+        })
+    }
+
+    fn bind(&self, request: stream::BindRequest<MailboxSender>) -> Work<Result<BoundSession, StanzaError>> {
+        let shared = Arc::clone(&self.0);
+        let info = SessionInfo {
+            peer: Some(request.peer),
+            connection: if request.direct_tls || request.tls.is_some() { "c2s_tls" } else { "c2s" },
+            mechanism: request.mechanism,
+            tls: request.tls,
+            stream_id: request.stream_id,
+            since: SystemTime::now(),
+        };
+        let request = BindRequest {
+            account: request.account,
+            resource: request.resource,
+            policy: shared.config().session.resource_conflict,
+            mailbox: request.outbox,
+            info,
+        };
+        Box::pin(async move { shared.router.bind(request).await.map_err(|error| error.stanza_error()) })
+    }
+
+    fn full_jid(&self, session: &BoundSession) -> Jid {
+        session.full_jid().clone()
+    }
+
+    fn deliver(&self, session: &BoundSession, stanza: Stanza) -> Option<Work<()>> {
+        self.0.router.from_session(session, stanza).rest()
+    }
+
+    fn ended(&self, session: BoundSession, unsent: Vec<Stanza>) -> Work<()> {
+        let router = self.0.router.clone();
+        Box::pin(async move { router.end_session(session, unsent).await })
+    }
+}
+
+fn registers(shared: &Shared, domain: &str) -> bool {
+    shared.manager.modules().snapshot().iq(domain, IqTarget::Server, ns::REGISTER).is_some()
+}
+
+/// An address literal as a JID: RFC 7622 section 3.2 allows it as a domainpart.
+fn address_jid(peer: SocketAddr) -> Result<Jid, crate::stanza::JidError> {
+    match peer {
+        SocketAddr::V4(peer) => Jid::parse(&peer.ip().to_string()),
+        SocketAddr::V6(peer) => Jid::parse(&format!("[{}]", peer.ip())),
+    }
+}
