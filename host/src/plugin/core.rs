@@ -1,7 +1,7 @@
 //! What the callers of modules and those who change them share: the published snapshot, the slots, the runtime, the rest
 //! of the server. It decides nothing; `call` reads it, `swap` changes it.
 
-use super::bridge::context::{HostContext, Hub};
+use super::bridge::context::{Granted, HostContext, Hub};
 use super::bridge::invoke::Code;
 use super::instance::Instance;
 use super::registration::{IqTarget, Registered, What};
@@ -159,11 +159,9 @@ impl Core {
     /// A context for an instance of `code` that is about to be made.
     pub fn context(&self, code: &Code, key: &SlotKey, generation: u64) -> Arc<HostContext> {
         let origin = Origin { module: Arc::clone(&key.module), vhost: Arc::clone(&key.vhost), generation };
-        let may_be_fatal = code
-            .library()
-            .is_some_and(|library| library.manifest().capabilities.iter().any(|c| c == "fatal"));
+        let granted = code.library().map(|library| Granted::by(&library.manifest().capabilities));
         let hub: Weak<dyn Hub> = self.this.clone();
-        HostContext::new(origin, self.slot(key), hub, may_be_fatal)
+        HostContext::new(origin, self.slot(key), hub, granted.unwrap_or_default())
     }
 
     /// What a publication of these changes would look like, without publishing: finds conflicts early.

@@ -6,6 +6,7 @@
 //! with `system-shutdown`, modules hear of the end and stop in reverse order, the store closes, the control socket goes
 //! last, so that whoever waits for the end of this server waits for all of it.
 
+mod account_life;
 mod assembly;
 mod certificate;
 mod commands;

@@ -49,6 +49,23 @@ pub enum Phase {
     Ended,
 }
 
+/// The capabilities that the host asks about when a module uses them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Granted {
+    /// `fatal`: ending the server.
+    pub fatal: bool,
+    /// `commands`: running commands of the one command table.
+    pub commands: bool,
+}
+
+impl Granted {
+    /// What a manifest asks for.
+    pub fn by(capabilities: &[String]) -> Self {
+        let has = |name: &str| capabilities.iter().any(|capability| capability == name);
+        Self { fatal: has("fatal"), commands: has("commands") }
+    }
+}
+
 /// The host as one instance sees it.
 pub struct HostContext {
     /// Who this is.
@@ -59,8 +76,8 @@ pub struct HostContext {
     pub ops: Ops,
     /// Counters and gauges it keeps for the metrics.
     pub metrics: Mutex<HashMap<String, i64>>,
-    /// Whether its manifest asked for the capability `fatal`.
-    pub may_be_fatal: bool,
+    /// What its manifest asked to be allowed.
+    pub granted: Granted,
     hub: Weak<dyn Hub>,
     phase: AtomicU8,
     next_id: AtomicU64,
@@ -80,13 +97,13 @@ const MAX_METRICS: usize = 256;
 
 impl HostContext {
     /// A context for an instance that is about to be created.
-    pub fn new(origin: Origin, slot: Arc<Slot>, hub: Weak<dyn Hub>, may_be_fatal: bool) -> Arc<Self> {
+    pub fn new(origin: Origin, slot: Arc<Slot>, hub: Weak<dyn Hub>, granted: Granted) -> Arc<Self> {
         Arc::new(Self {
             origin,
             slot,
             ops: Ops::default(),
             metrics: Mutex::default(),
-            may_be_fatal,
+            granted,
             hub,
             phase: AtomicU8::new(Phase::Preparing as u8),
             next_id: AtomicU64::new(0),

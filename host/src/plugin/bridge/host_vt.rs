@@ -140,6 +140,12 @@ fn begin(
             Ok(OpReply::default())
         });
     }
+    if kind == op::COMMAND && !context.granted.commands {
+        return failed(
+            "forbidden",
+            "the module's manifest does not ask for the capability 'commands'".into(),
+        );
+    }
     let Some(hub) = context.hub() else {
         return failed("service-unavailable", "the server is ending".into());
     };
@@ -214,7 +220,7 @@ unsafe extern "C" fn host_spawn(ctx: *const u8, task: TaskPtr) -> u64 {
 unsafe extern "C" fn host_fatal(ctx: *const u8, message: RStr<'_>) -> i32 {
     with(ctx, status::ERROR, |context| {
         let Some(hub) = context.hub() else { return status::ERROR };
-        if !context.may_be_fatal {
+        if !context.granted.fatal {
             let line = "asked to end the server without the capability 'fatal': refused";
             crate::plugin::log::line(&context.origin, level::ERROR, "", line);
             return status::ERROR;
