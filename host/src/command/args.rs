@@ -9,8 +9,8 @@ use crate::config::units::parse_duration;
 use crate::config::vhost::normalised_domain;
 use crate::stanza::Jid;
 
-/// Arguments as a front end received them.
-#[derive(Debug, Clone)]
+/// Arguments as a front end received them. Secrets are among them, so there is no `Debug`.
+#[derive(Clone)]
 pub enum Input {
     /// Texts in order, with `--flags` and `--name=value` anywhere among them; `--` ends those.
     Positional(Vec<String>),
@@ -21,8 +21,15 @@ pub enum Input {
 }
 
 /// Checked arguments by name: every one that is not optional is there, each of its declared kind.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Args(Map<String, Value>);
+
+/// The names alone: a value may be a secret.
+impl std::fmt::Debug for Args {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Args {
     /// Checks `input` against the arguments of `spec`.
@@ -83,11 +90,16 @@ impl Args {
         &self.0
     }
 
+    /// An argument given here that `spec` keeps to the local control socket.
+    pub fn local_only<'a>(&self, spec: &'a CommandSpec) -> Option<&'a ArgSpec> {
+        spec.args.iter().find(|arg| arg.local_only && self.0.contains_key(&*arg.name))
+    }
+
     /// All of them as one line for the audit log, secrets masked, nothing longer than a line should be.
     pub fn masked(&self, spec: &CommandSpec) -> String {
         let shown = self.0.iter().map(|(name, value)| {
-            let secret = spec.args.iter().any(|arg| arg.secret && arg.name == *name);
-            if secret { format!("{name}=********") } else { format!("{name}={}", shortened(value)) }
+            let hidden = spec.args.iter().any(|arg| (arg.secret || arg.private) && arg.name == *name);
+            if hidden { format!("{name}=********") } else { format!("{name}={}", shortened(value)) }
         });
         shown.collect::<Vec<_>>().join(" ")
     }

@@ -15,6 +15,7 @@ pub mod render;
 mod answer;
 mod args;
 mod glob;
+mod modules;
 mod phase;
 mod spec;
 mod table;

@@ -37,8 +37,14 @@ pub struct ArgSpec {
     pub kind: ArgKind,
     /// Whether it may be left out.
     pub optional: bool,
-    /// Whether it must not appear in a log.
+    /// Whether it is a secret: never logged, and `moultctl` asks for it where it is given as `-`.
     pub secret: bool,
+    /// Whether it is somebody's business, such as the text of a message: never logged.
+    #[serde(default)]
+    pub private: bool,
+    /// Whether only the local control socket may give it.
+    #[serde(default)]
+    pub local_only: bool,
     /// One sentence.
     pub doc: Text,
 }
@@ -134,6 +140,18 @@ impl CommandSpec {
         self
     }
 
+    /// The same with one more text that must be given and is nobody else's business.
+    pub fn private(mut self, name: &'static str, doc: &'static str) -> CommandSpec {
+        self.args.push(ArgSpec { private: true, ..ArgSpec::new(name, ArgKind::String, doc) });
+        self
+    }
+
+    /// The same with its last argument kept to the local control socket.
+    pub fn locally(mut self) -> CommandSpec {
+        self.args.iter_mut().last().into_iter().for_each(|arg| arg.local_only = true);
+        self
+    }
+
     /// The same with one more flag.
     pub fn flag(self, name: &'static str, doc: &'static str) -> CommandSpec {
         self.optional(name, ArgKind::Flag, doc)
@@ -184,7 +202,15 @@ impl CommandSpec {
 impl ArgSpec {
     /// An argument that must be given.
     pub fn new(name: impl Into<Text>, kind: ArgKind, doc: impl Into<Text>) -> ArgSpec {
-        ArgSpec { name: name.into(), kind, optional: false, secret: false, doc: doc.into() }
+        ArgSpec {
+            name: name.into(),
+            kind,
+            optional: false,
+            secret: false,
+            private: false,
+            local_only: false,
+            doc: doc.into(),
+        }
     }
 
     /// Whether it is written `--name`.
@@ -218,20 +244,6 @@ impl ArgKind {
             "duration" => ArgKind::Duration,
             "flag" => ArgKind::Flag,
             _ => ArgKind::String,
-        }
-    }
-}
-
-impl ResultKind {
-    /// The shape a module's manifest calls `name`; an unknown word is a plain text.
-    pub fn from_name(name: &str) -> ResultKind {
-        match name {
-            "code" => ResultKind::Code,
-            "integer" => ResultKind::Integer,
-            "list" => ResultKind::List,
-            "object" => ResultKind::Object,
-            "table" => ResultKind::Table(Vec::new()),
-            _ => ResultKind::Text,
         }
     }
 }

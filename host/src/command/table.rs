@@ -99,6 +99,8 @@ pub trait CommandProvider: Send + Sync {
 
 /// How long a command may take where the builder says nothing else.
 const DEADLINE: Duration = Duration::from_secs(300);
+/// What is shown of the name of a command that does not exist.
+const MAX_NAME: usize = 64;
 /// Commands that may run at the same time.
 const CONCURRENT: usize = 64;
 
@@ -232,6 +234,11 @@ impl Table {
         let spec = self.spec(name).ok_or_else(|| self.unknown(name))?;
         self.may_call(&spec, caller)?;
         let args = Args::parse(&spec, input)?;
+        if let Some(arg) = args.local_only(&spec).filter(|_| caller.from != FrontEnd::Local) {
+            let message =
+                format!("{name}: only the local control socket may give the argument \"{}\".", arg.name);
+            return Err(CommandError::new(ErrorKind::DeniedArgument, message));
+        }
         Ok(Call { spec, args, caller: caller.clone() })
     }
 
@@ -282,14 +289,16 @@ impl Table {
 
     fn unknown(&self, name: &str) -> CommandError {
         let specs = self.specs();
-        let best = specs.iter().map(|spec| (strsim::damerau_levenshtein(name, &spec.name), &spec.name)).min();
+        // A longer name is no slip of the hand, and comparing it costs its length.
+        let comparable = specs.iter().filter(|_| name.len() <= MAX_NAME);
+        let best = comparable.map(|spec| (strsim::damerau_levenshtein(name, &spec.name), &spec.name)).min();
         let hint = match best {
             Some((distance, nearest)) if distance <= 1 + name.len() / 3 => {
                 format!(" Did you mean \"{nearest}\"?")
             }
             _ => String::new(),
         };
-        let name: String = name.chars().take(64).collect();
+        let name: String = name.chars().take(MAX_NAME).collect();
         CommandError::new(ErrorKind::UnknownCommand, format!("There is no command \"{name}\".{hint}"))
     }
 }
@@ -316,7 +325,7 @@ fn audit(
             warn!(target: "audit", command, from, who, args, ms, reason = %error, "command denied");
         }
         Err(error) if error.kind == ErrorKind::UnknownCommand => {
-            info!(target: "audit", command, asked = ?name.chars().take(64).collect::<String>(), from, who, "command unknown");
+            info!(target: "audit", command, asked = ?name.chars().take(MAX_NAME).collect::<String>(), from, who, "command unknown");
         }
         Err(error) => {
             info!(target: "audit", command, from, who, args, ms, kind = ?error.kind, reason = ?error.message, "command failed");
@@ -352,6 +361,8 @@ mod tests {
         let builder = TableBuilder::new()
             .handle("status", |_| async { Ok(Answer::value("running")) })
             .handle("stop", |_| async { panic!("a broken handler") })
+            .handle("dump_config", |_| async { Ok(Answer::ok()) })
+            .handle("send_message", |_| async { Ok(Answer::ok()) })
             .handle("stats", |_| std::future::pending());
         Arc::new(builder.deadline(Duration::from_millis(30)).build(Some(Arc::new(Modules))))
     }
@@ -403,6 +414,24 @@ mod tests {
     #[tokio::test]
     async fn a_local_command_is_denied_to_the_admin_token() {
         assert_eq!(run("stop", &[], http(true)).await.unwrap_err().kind, ErrorKind::Denied);
+    }
+
+    #[tokio::test]
+    async fn a_local_argument_is_denied_to_the_admin_token() {
+        let error = run("dump_config", &["/etc/passwd"], http(true)).await.unwrap_err();
+        assert_eq!((error.kind, error.kind.code()), (ErrorKind::DeniedArgument, 32));
+        assert!(run("dump_config", &[], http(true)).await.is_ok());
+        assert!(run("dump_config", &["/tmp/x"], local()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn neither_secrets_nor_messages_are_printed() {
+        let spec = table().spec("send_message").unwrap();
+        let texts = ["chat", "a@b.c", "d@e.f", "a secret subject", "a secret body"];
+        let args = Args::parse(&spec, Input::Positional(texts.map(str::to_owned).to_vec())).unwrap();
+        let call = Call { args: args.clone(), spec: Arc::clone(&spec), caller: local() };
+        let printed = format!("{}{:?}", args.masked(&spec), call.args);
+        assert!(printed.contains("to=\"d@e.f\"") && !printed.contains("secret"), "{printed}");
     }
 
     #[tokio::test]

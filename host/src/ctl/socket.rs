@@ -8,8 +8,12 @@ use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::net::UnixListener;
+
+const LOCK_TRIES: u32 = 25;
+const LOCK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The control socket of this server, until it is dropped.
 #[derive(Debug)]
@@ -41,6 +45,14 @@ pub enum SocketError {
         /// What lies there.
         path: PathBuf,
     },
+    /// The operator's configuration: others could put a socket of their own in its place.
+    #[error(
+        "The control socket {path} would lie in a folder that everybody may write to; choose another one."
+    )]
+    OpenFolder {
+        /// The socket.
+        path: PathBuf,
+    },
     /// The operator's configuration, or the system.
     #[error("The control socket {path} cannot be made: {action} failed: {source}.")]
     Io {
@@ -56,6 +68,7 @@ pub enum SocketError {
 impl ControlSocket {
     /// Makes the socket at `path`. Call this inside a tokio runtime.
     pub fn bind(path: &Path) -> Result<ControlSocket, SocketError> {
+        check_folder(path)?;
         let lock = InstanceLock::take(path)?;
         check_free(path)?;
         let failed = |action| move |source| SocketError::Io { path: path.to_owned(), action, source };
@@ -93,7 +106,7 @@ impl InstanceLock {
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW);
         let mut file = options.open(lock_path(socket)).map_err(failed("opening its lock file"))?;
-        match file.try_lock() {
+        match try_lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(SocketError::Taken { path: socket.to_owned(), pid: holder(&mut file) });
@@ -145,6 +158,24 @@ impl Drop for Nursery {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// `moultctl stopped` holds the lock for an instant each time it looks, so one refusal proves nothing.
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 1..LOCK_TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_INTERVAL),
+            result => return result,
+        }
+    }
+    file.try_lock()
+}
+
+/// A folder that everybody may write to will do if it is sticky, as `/tmp` is: there nobody else can move our socket.
+fn check_folder(path: &Path) -> Result<(), SocketError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mode = std::fs::metadata(folder).map_or(0, |facts| facts.mode());
+    if mode & 0o1002 == 0o0002 { Err(SocketError::OpenFolder { path: path.to_owned() }) } else { Ok(()) }
 }
 
 fn lock_path(socket: &Path) -> PathBuf {
@@ -258,6 +289,34 @@ mod tests {
         let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
         drop(ours);
         assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_everybody_may_write_to_is_refused_unless_sticky() {
+        let (folder, path) = folder();
+        let with_mode = |mode| std::fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
+        with_mode(0o777);
+        assert!(matches!(ControlSocket::bind(&path), Err(SocketError::OpenFolder { .. })));
+        with_mode(0o1777);
+        assert!(ControlSocket::bind(&path).is_ok());
+    }
+
+    #[tokio::test]
+    async fn somebody_who_only_looks_does_not_keep_a_server_from_starting() {
+        let (_folder, path) = folder();
+        drop(ControlSocket::bind(&path).unwrap());
+        let (done, looked_at) = (std::sync::atomic::AtomicBool::new(false), path.clone());
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    InstanceLock::is_held(&looked_at);
+                    std::thread::yield_now();
+                }
+            });
+            let started = (0..20).all(|_| InstanceLock::take(&path).is_ok());
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(started);
+        });
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@
 mod api;
 mod auth;
 mod metrics;
+mod module_metrics;
 mod modules;
 mod router;
 mod update;
@@ -23,5 +24,6 @@ mod update;
 mod tests;
 
 pub use metrics::{Exposition, Family, MetricKind, MetricsSource};
+pub use module_metrics::write_modules;
 pub use modules::{ModuleAccess, ModulePaths, ModuleRequest, ModuleResponse};
 pub use router::{Health, HealthSource, HttpParts, HttpServer};

@@ -39,6 +39,7 @@ pub(super) fn specs() -> Vec<CommandSpec> {
             ArgKind::Choice(shells),
             "Which shell.",
         ),
-        CommandSpec::new("man", TAG, "Writes the man page."),
+        CommandSpec::new("man", TAG, "Writes the man page, or the reference of all commands as Markdown.")
+            .flag("markdown", "Whether to write Markdown."),
     ]
 }

@@ -44,7 +44,7 @@ fn updating() -> Vec<CommandSpec> {
             .arg("modules", ArgKind::List, "Modules, or all for every changed and new one.")
             .flag("soft", "Whether to wait for calls on the old generation as long as they take.")
             .flag("brutal", "Whether to cut calls on the old generation at once, with error replies.")
-            .flag("force", "Whether to go on although the check of the plan says error.")
+            .flag("force", "Whether to give up state that cannot be handed over.")
             .returns(ResultKind::Object)
             .changing()
             .described(
@@ -53,7 +53,6 @@ fn updating() -> Vec<CommandSpec> {
             ),
         CommandSpec::new("rollback", TAG, "Puts the former generation of a module back.")
             .arg("module", ArgKind::Module, "Which one.")
-            .optional("generation", ArgKind::Integer, "Which generation; the one before the present where absent.")
             .returns(ResultKind::Object)
             .changing(),
         CommandSpec::new("restart_module", TAG, "Stops a module on a vhost, and starts it with the library that lies there now.")
@@ -73,6 +72,7 @@ fn loading() -> Vec<CommandSpec> {
             .changing(),
         CommandSpec::new("module_unload", TAG, "Stops a module, on one vhost or everywhere, and unloads it in the latter case.")
             .arg("module", ArgKind::Module, "Its id, or its id@vhost.")
+            .flag("force", "Whether to unload it although others depend on it.")
             .returns(ResultKind::Object)
             .changing()
             .described("Comes back when it is really gone, or says what still holds it. Its library stays where it lies."),

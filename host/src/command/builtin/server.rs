@@ -34,6 +34,7 @@ fn configuration() -> Vec<CommandSpec> {
             ),
         CommandSpec::new("dump_config", "config", "Shows the effective configuration, defaults included, secrets masked.")
             .optional("out", ArgKind::String, "A file to write it to; only the local control socket may name one.")
+            .locally()
             .described("The answer is TOML and could be used as a configuration file."),
     ]
 }

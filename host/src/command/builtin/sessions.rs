@@ -47,14 +47,14 @@ fn acting() -> Vec<CommandSpec> {
             .arg("type", ArgKind::Choice(types), "The type of the message.")
             .arg("from", ArgKind::Jid, "Who it comes from.")
             .arg("to", ArgKind::Jid, "Who it goes to.")
-            .arg("subject", ArgKind::String, "Its subject; empty for none.")
-            .arg("body", ArgKind::String, "Its text.")
+            .private("subject", "Its subject; empty for none.")
+            .private("body", "Its text.")
             .returns(ResultKind::Code)
             .changing(),
         CommandSpec::new("send_stanza", "stanzas", "Routes a stanza.")
             .arg("from", ArgKind::Jid, "Who it comes from.")
             .arg("to", ArgKind::Jid, "Who it goes to.")
-            .arg("stanza", ArgKind::String, "The stanza as XML.")
+            .private("stanza", "The stanza as XML.")
             .returns(ResultKind::Code)
             .changing(),
     ]

@@ -3,9 +3,11 @@
 //! Where no server is running, one is started as a child; it ends with the prompt. Otherwise the server goes on when
 //! the prompt ends.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -25,11 +27,12 @@ pub(super) fn run(request: &Request, log_only: bool, out: &mut dyn Write) -> Out
         Ok(_) => wait::started(&socket, START).map(|_| None)?,
         Err(_) => Some(OwnServer::start(request, &socket)?),
     };
+    let Some(server) = server else { return attached(&socket, log_only, out) };
+    // From here on its log comes over the socket; what it writes itself is shown before and after that.
+    server.quiet.store(true, Ordering::Relaxed);
     let result = attached(&socket, log_only, out);
-    match server {
-        Some(server) => server.stop(&socket).and(result),
-        None => result,
-    }
+    server.quiet.store(false, Ordering::Relaxed);
+    server.stop(&socket).and(result)
 }
 
 fn attached(socket: &Path, log_only: bool, out: &mut dyn Write) -> Outcome {
@@ -52,6 +55,17 @@ fn show(log: impl BufRead) {
         eprintln!("{}", render::safe(&line));
     }
     eprintln!("(the log of the server has ended)");
+}
+
+/// What the server writes must be read even where it is not shown, or the server would wait for us.
+fn show_unless(quiet: &AtomicBool, mut errors: impl BufRead) {
+    let mut line = Vec::new();
+    while errors.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
+        if !quiet.load(Ordering::Relaxed) {
+            eprintln!("{}", render::safe(String::from_utf8_lossy(&line).trim_end()));
+        }
+        line.clear();
+    }
 }
 
 fn prompt(socket: &Path, input: &mut impl BufRead, out: &mut dyn Write) -> Outcome {
@@ -89,7 +103,11 @@ fn one(socket: &Path, words: &[String], out: &mut dyn Write) -> Result<(), Clien
 }
 
 /// A server that this process started.
-struct OwnServer(Child);
+struct OwnServer {
+    child: Child,
+    /// Whether what it writes to its standard error is left out.
+    quiet: Arc<AtomicBool>,
+}
 
 impl OwnServer {
     fn start(request: &Request, socket: &Path) -> Result<OwnServer, ClientError> {
@@ -100,12 +118,17 @@ impl OwnServer {
         })?;
         let program = beside_this_program("moultd");
         let mut command = Command::new(&program);
-        // Its standard error would repeat the log that comes over the socket; until that is open it is all there is.
-        command.arg("--config").arg(config).stdin(Stdio::null()).stdout(Stdio::null());
-        let child = command.spawn().map_err(|error| {
+        command.arg("--config").arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| {
             ClientError::Refused(format!("{} cannot be started: {error}.", program.display()))
         })?;
-        let mut server = OwnServer(child);
+        let quiet = Arc::new(AtomicBool::new(false));
+        if let Some(errors) = child.stderr.take() {
+            let quiet = Arc::clone(&quiet);
+            // The thread ends with the server, or with this process.
+            thread::spawn(move || show_unless(&quiet, BufReader::new(errors)));
+        }
+        let mut server = OwnServer { child, quiet };
         match wait::started_unless(socket, START, || server.has_ended()) {
             Ok(_) => Ok(server),
             Err(error) => {
@@ -116,7 +139,7 @@ impl OwnServer {
     }
 
     fn has_ended(&mut self) -> Option<String> {
-        match self.0.try_wait() {
+        match self.child.try_wait() {
             Ok(Some(status)) => Some(format!("The server ended at start with {status}; see its log above.")),
             _ => None,
         }
@@ -124,7 +147,8 @@ impl OwnServer {
 
     fn stop(mut self, socket: &Path) -> Outcome {
         let asked = remote::call(socket, "stop", &[]);
-        let stopped = asked.and_then(|_| wait::until(STOP, || Ok(matches!(self.0.try_wait(), Ok(Some(_))))));
+        let stopped =
+            asked.and_then(|_| wait::until(STOP, || Ok(matches!(self.child.try_wait(), Ok(Some(_))))));
         if stopped.is_err() && self.has_ended().is_none() {
             self.kill();
         }
@@ -133,8 +157,8 @@ impl OwnServer {
 
     fn kill(&mut self) {
         // It may have ended by itself meanwhile; waiting takes its status in both cases.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

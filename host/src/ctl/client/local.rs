@@ -26,6 +26,9 @@ pub(super) fn run(request: &Request, spec: &CommandSpec, out: &mut dyn Write) ->
         "check_config" => check_config(request, &args, out),
         "plugin" => new_plugin(&args, out),
         "completion" => completion(args.text("shell"), out),
+        "man" if args.flag("markdown") => {
+            Ok(write!(out, "{}", reference::markdown(&builtin::all())).map(|()| 0)?)
+        }
         "man" => man(out),
         other => Err(ClientError::Usage(format!("{other} is not there."))),
     }
