@@ -108,3 +108,48 @@ fn bounded(bytes: usize) -> u32 {
 fn unless_zero(duration: Duration) -> Option<Duration> {
     (!duration.is_zero()).then_some(duration)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+
+    fn config(more: &str) -> Config {
+        let text = format!("[tls]\nself_signed = true\n[vhost.\"a.example\"]\n{more}");
+        let environment = BTreeMap::<&str, &str>::new();
+        Config::parse(&text, Path::new("/etc/moult/moult.toml"), &environment).unwrap()
+    }
+
+    #[test]
+    fn limits_arrive_where_they_are_used_and_zero_switches_off() {
+        let config = config(
+            "[limits]\nstanza_size_before_auth = \"10 KiB\"\nstanza_size = \"20 KiB\"\ndepth = 30\n\
+             connections_per_address = 4\nnegotiation_timeout = \"5s\"\nkeepalive_interval = \"0s\"\n\
+             idle_timeout = \"1h\"\nmailbox_items = 50\nlogin_attempts_per_connection = 2\n",
+        );
+        let settings = ConnectionSettings::from_config(&config);
+        assert_eq!(settings.stream.limits_before_login.stanza_bytes, 10 * 1024);
+        assert_eq!(settings.stream.limits.stanza_bytes, 20 * 1024);
+        assert_eq!(settings.stream.limits.depth, 30);
+        assert_eq!(settings.stream.login_attempts, 2);
+        assert_eq!(settings.limits.per_address, 4);
+        assert_eq!(settings.handshake_timeout, Duration::from_secs(5));
+        assert_eq!((settings.keepalive_interval, settings.idle_timeout.is_some()), (None, true));
+        assert_eq!(settings.mailbox.items, 50);
+    }
+
+    #[test]
+    fn a_listener_has_its_shaper_and_http_is_not_ours() {
+        let config = config(
+            "[shaper.slow]\nrate = \"1000 B\"\nburst = \"2000 B\"\n\
+             [[listener]]\nkind = \"c2s_tls\"\naddress = \"127.0.0.1\"\nport = 5223\nshaper = \"slow\"\n\
+             [[listener]]\nkind = \"http\"\naddress = \"127.0.0.1\"\nport = 5280\n",
+        );
+        let settings = ListenerSettings::from_config(&config, &config.listeners[0]).unwrap();
+        assert!(settings.direct_tls);
+        assert_eq!(settings.shaper, Some(Rate { bytes_per_second: 1_000, burst: 2_000 }));
+        assert_eq!(ListenerSettings::from_config(&config, &config.listeners[1]), None);
+    }
+}

@@ -34,7 +34,8 @@ impl TokenBucket {
     }
 
     /// How much may be read at once: what is in the bucket, but not a ridiculously small amount.
-    pub(super) fn allowance(&self) -> usize {
+    pub(super) fn allowance(&mut self, now: Instant) -> usize {
+        self.fill(now);
         usize::try_from(self.tokens).unwrap_or(0).max(LEAST_READ)
     }
 
@@ -78,12 +79,12 @@ mod tests {
     #[test]
     fn a_burst_passes_and_what_goes_beyond_waits_as_long_as_it_takes_to_drip() {
         let (mut bucket, now) = bucket(1_000, 5_000);
-        assert_eq!(bucket.allowance(), 5_000);
+        assert_eq!(bucket.allowance(now), 5_000);
         assert_eq!(bucket.take(4_000, now), None);
-        assert_eq!(bucket.allowance(), 1_000);
+        assert_eq!(bucket.allowance(now), 1_000);
         let resume = bucket.take(3_000, now).unwrap();
         assert_eq!(resume - now, Duration::from_micros(2_001_000));
-        assert_eq!(bucket.allowance(), LEAST_READ);
+        assert_eq!(bucket.allowance(now), LEAST_READ);
     }
 
     #[test]
@@ -107,7 +108,7 @@ mod tests {
     fn a_bucket_never_holds_more_than_its_burst() {
         let (mut bucket, now) = bucket(1_000, 2_000);
         bucket.take(1, now + Duration::from_secs(1_000_000));
-        assert_eq!(bucket.allowance(), 1_999);
+        assert_eq!(bucket.allowance(now), 1_999);
     }
 
     #[test]

@@ -7,6 +7,9 @@ use crate::xml::{StreamHeader, Writer};
 /// What is said of language: every text of ours is English.
 const LANGUAGE: &str = "en";
 
+/// The longest language tag that anybody needs (RFC 5646 section 4.4.1).
+const MAX_LANGUAGE_BYTES: usize = 35;
+
 /// The end of our side of the stream.
 pub(super) const CLOSE: &str = "</stream:stream>";
 
@@ -39,6 +42,14 @@ pub(super) fn check(header: &StreamHeader, host: &dyn StreamHost) -> Result<Addr
             StreamError::new(Condition::InvalidFrom, "The stream header's 'from' is not a JID.")
         })?;
     Ok(Addresses { to: to.domain().to_owned(), from })
+}
+
+/// The stream's language, if it looks like one (RFC 5646 section 2.1: subtags of letters and digits).
+pub(super) fn language(header: &StreamHeader) -> Option<Box<str>> {
+    let lang = header.lang.as_deref()?;
+    let is_subtag =
+        |tag: &str| (1..=8).contains(&tag.len()) && tag.bytes().all(|b| b.is_ascii_alphanumeric());
+    (lang.len() <= MAX_LANGUAGE_BYTES && lang.split('-').all(is_subtag)).then(|| lang.into())
 }
 
 fn check_names(header: &StreamHeader) -> Result<(), StreamError> {

@@ -19,7 +19,7 @@ impl<E: Inward> Connection<E> {
         if !self.wants_to_read() {
             return false;
         }
-        let at_most = self.shaper.as_ref().map_or(INPUT_BYTES, |shaper| shaper.allowance());
+        let at_most = self.shaper.as_mut().map_or(INPUT_BYTES, |shaper| shaper.allowance(now));
         match self.transport.poll_read(context, scratch, at_most) {
             Poll::Pending => return false,
             Poll::Ready(Ok(input)) => {

@@ -53,9 +53,11 @@ impl<E: Inward> Connection<E> {
         false
     }
 
-    /// Takes all that waits in the mailbox, for a peer that closes its stream but still listens.
+    /// Takes all that waits in the mailbox, for a peer that closes its stream but still listens. It ends even if others
+    /// go on filling the mailbox: no more is taken than it can hold.
     pub(super) fn collect_all(&mut self, now: Instant) {
-        while self.may_write_stanzas() && self.take_batch(now) {}
+        let enough = self.outgoing.bytes() + 2 * self.settings.mailbox.bytes;
+        while self.may_write_stanzas() && self.outgoing.bytes() < enough && self.take_batch(now) {}
     }
 
     /// Between binding and our closing tag, which may come after the peer's.

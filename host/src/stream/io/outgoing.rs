@@ -27,6 +27,8 @@ pub struct Outgoing {
     pieces: VecDeque<Piece>,
     /// How much of the first piece is written already.
     written: usize,
+    /// How many of the first pieces TLS has, whose records the socket has not. They are kept until it does.
+    encrypted: usize,
     bytes: usize,
 }
 
@@ -114,20 +116,21 @@ impl Outgoing {
         }
     }
 
-    /// Takes the first piece if it is at most that long. Not to be mixed with [`Outgoing::advance`].
-    pub(super) fn pop_within(&mut self, limit: usize) -> Option<Piece> {
-        if self.pieces.front()?.bytes().len() > limit {
+    /// The next piece for TLS if it is at most that long; it stays in the queue until [`Outgoing::encrypted_is_out`].
+    pub(super) fn encrypt_within(&mut self, limit: usize) -> Option<&Piece> {
+        let piece = self.pieces.get(self.encrypted)?;
+        if piece.bytes().len() > limit {
             return None;
         }
-        self.pop()
+        self.encrypted += 1;
+        Some(piece)
     }
 
-    /// Takes the first piece.
-    pub(super) fn pop(&mut self) -> Option<Piece> {
-        debug_assert_eq!(self.written, 0, "a piece that is written in part is not taken out");
-        let piece = self.pieces.pop_front()?;
-        self.bytes -= piece.bytes().len();
-        Some(piece)
+    /// Everything that TLS was given is with the socket.
+    pub(super) fn encrypted_is_out(&mut self) {
+        for piece in self.pieces.drain(..std::mem::take(&mut self.encrypted)) {
+            self.bytes -= piece.bytes().len();
+        }
     }
 }
 
@@ -173,10 +176,22 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_taken_within_a_limit() {
-        let mut outgoing = queue(&["abc", "defg"]);
-        assert!(outgoing.pop_within(2).is_none());
-        assert_eq!(outgoing.pop_within(3).unwrap().bytes(), b"abc");
-        assert_eq!(outgoing.bytes(), 4);
+    fn what_tls_has_stays_until_the_socket_has_it() {
+        let stanza = Stanza::parse(b"<message/>").unwrap();
+        let mut outgoing = queue(&["abc"]);
+        outgoing.push(Piece::Stanza(stanza));
+        assert!(outgoing.encrypt_within(2).is_none());
+        assert_eq!(outgoing.encrypt_within(3).unwrap().bytes(), b"abc");
+        assert!(outgoing.encrypt_within(9).is_none());
+        assert!(outgoing.encrypt_within(100).is_some());
+        assert!(outgoing.encrypt_within(100).is_none());
+        assert_eq!(outgoing.bytes(), 13);
+        let mut broken = outgoing;
+        let mut whole = queue(&["abc"]);
+        whole.encrypt_within(3);
+        whole.encrypted_is_out();
+        assert!(whole.is_empty() && whole.bytes() == 0);
+        assert_eq!(broken.take_unsent().len(), 1);
+        assert!(broken.is_empty());
     }
 }

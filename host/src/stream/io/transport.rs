@@ -166,6 +166,7 @@ fn flush_tls(
                 Err(error) => return Err(error),
             }
         }
+        outgoing.encrypted_is_out();
         if outgoing.is_empty() || tls.is_handshaking() {
             return Ok(Flush { complete: outgoing.is_empty(), progress });
         }
@@ -176,13 +177,13 @@ fn flush_tls(
 /// Puts small pieces together so that they share a record; a large one goes without a copy.
 fn encrypt_some(tls: &mut TlsSession, record: &mut Vec<u8>, outgoing: &mut Outgoing) -> io::Result<()> {
     record.clear();
-    while let Some(piece) = outgoing.pop_within(RECORD_BYTES - record.len()) {
+    while let Some(piece) = outgoing.encrypt_within(RECORD_BYTES - record.len()) {
         record.extend_from_slice(piece.bytes());
     }
     if !record.is_empty() {
         return tls.send(record);
     }
-    match outgoing.pop() {
+    match outgoing.encrypt_within(usize::MAX) {
         Some(large) => tls.send(large.bytes()),
         None => Ok(()),
     }

@@ -1,7 +1,7 @@
 //! After the login: binding a resource, then stanzas.
 
 use super::{Core, State};
-use crate::stanza::{Kind, Stanza, StanzaError, StanzaErrorCondition, StanzaFault, StreamError, ns};
+use crate::stanza::{Ingress, Kind, Stanza, StanzaError, StanzaErrorCondition, StanzaFault, StreamError, ns};
 use crate::stream::bind::{self, StreamIq};
 use crate::stream::{Action, StreamHost};
 use crate::xml::Framed;
@@ -52,7 +52,7 @@ impl Core {
 
     pub(super) fn stanza(&self, element: Framed<'_>) -> Result<Stanza, StanzaFault> {
         let jid = self.jid.as_ref().expect("a stream in this state has logged in");
-        Stanza::from_stream(element, jid)
+        Stanza::from_ingress(&element, Ingress { from: jid, lang: self.lang.as_deref() })
     }
 
     pub(super) fn refuse_stanza(

@@ -36,6 +36,8 @@ struct Core {
     is_open: bool,
     /// The account once there is one, the full JID once it is bound.
     jid: Option<Jid>,
+    /// The language of the stream, for stanzas that name none (RFC 6120 section 8.1.5).
+    lang: Option<Box<str>>,
     /// What only negotiation needs; a bound stream does without.
     negotiation: Option<Box<Negotiation>>,
 }
@@ -88,6 +90,7 @@ impl Stream {
             state: State::ExpectStreamHeader,
             is_open: false,
             jid: None,
+            lang: None,
             negotiation: Some(Box::new(negotiation)),
         };
         Self { framer, core }

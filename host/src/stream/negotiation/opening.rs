@@ -17,6 +17,7 @@ impl Core {
     ) -> Option<Action> {
         match header::check(header, host).and_then(|addresses| self.check_identity(addresses)) {
             Ok(Addresses { to, from }) => {
+                self.lang = header::language(header);
                 self.write_header(&to, from.as_ref(), out);
                 self.announce(to, host, out);
                 None

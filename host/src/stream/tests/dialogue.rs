@@ -22,7 +22,7 @@ use crate::stream::{Action, FeatureStage, LoginStep, Stream, StreamHost, StreamS
 const ABBREVIATIONS: &[(&str, &str)] = &[
     (
         "$OPEN",
-        "<?xml version='1.0'?><stream:stream to='a.example' version='1.0' xml:lang='en' \
+        "<?xml version='1.0'?><stream:stream to='a.example' version='1.0' \
          xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>",
     ),
     (
@@ -57,6 +57,8 @@ const ABBREVIATIONS: &[(&str, &str)] = &[
 enum Pace {
     Whole,
     ByteByByte,
+    /// In pieces of 1 to 7 bytes.
+    Uneven,
 }
 
 /// What a conversation begins with.
@@ -155,7 +157,7 @@ pub(super) fn converse_bound(turns: &[&str]) {
 
 /// Holds a conversation in a scene.
 pub(super) fn converse_in(scene: &Scene, turns: &[&str]) {
-    for pace in [Pace::Whole, Pace::ByteByByte] {
+    for pace in [Pace::Whole, Pace::ByteByByte, Pace::Uneven] {
         let mut dialogue = Dialogue::new(scene, pace);
         for turn in scene.prologue.iter().chain(turns) {
             dialogue.turn(turn);
@@ -203,17 +205,19 @@ impl Dialogue {
     }
 
     fn client_says(&mut self, bytes: &[u8]) {
-        match self.pace {
-            Pace::Whole => {
-                self.input.extend_from_slice(bytes);
-                self.advance();
-            }
-            Pace::ByteByByte => {
-                for byte in bytes {
-                    self.input.push(*byte);
-                    self.advance();
-                }
-            }
+        let mut rest = bytes;
+        let mut step = 0;
+        while !rest.is_empty() {
+            step = step % 7 + 1;
+            let length = match self.pace {
+                Pace::Whole => rest.len(),
+                Pace::ByteByByte => 1,
+                Pace::Uneven => step.min(rest.len()),
+            };
+            let (piece, others) = rest.split_at(length);
+            self.input.extend_from_slice(piece);
+            self.advance();
+            rest = others;
         }
     }
 

@@ -1,6 +1,7 @@
 //! Conversations: what a client says, what the stream answers, what it asks its driver for.
 //!
-//! Each table is held twice, with the client's lines whole and byte by byte; the outcome has to be the same.
+//! Each table is held three times: with the client's lines whole, byte by byte, and in uneven pieces. The outcome has to
+//! be the same.
 
 mod closing;
 mod dialogue;

@@ -177,3 +177,35 @@ fn late_bind_and_session_requests_are_answered_by_the_stream() {
         "S <iq type='error' id='b1'><error type='cancel'><not-allowed $STANZAS/>*</error></iq>",
     ]);
 }
+
+#[test]
+fn stanzas_without_a_language_get_the_streams() {
+    let open = |lang: &str| {
+        format!(
+            "C <stream:stream to='a.example' version='1.0' xml:lang='{lang}' xmlns='jabber:client' \
+             xmlns:stream='http://etherx.jabber.org/streams'>"
+        )
+    };
+    let converse = |lang: &str, stanza: &str, delivered: &str| {
+        let scene = Scene { prologue: &LOGGED_IN[..7], ..Scene::default() };
+        converse_in(
+            &scene,
+            &[
+                &open(lang),
+                "S $HEADER$AFTER_LOGIN",
+                "C $BIND_REQUEST",
+                "A bind balcony",
+                "D bound juliet@a.example/balcony",
+                "S $BIND_RESULT",
+                &format!("C {stanza}"),
+                &format!("A deliver {delivered}"),
+            ],
+        );
+    };
+    let juliet = "from='juliet@a.example/balcony'";
+    converse("de-AT", "<message/>", &format!("<message {juliet} xml:lang='de-AT'/>"));
+    converse("de", "<message xml:lang='fr'/>", &format!("<message {juliet} xml:lang='fr'/>"));
+    for odd in ["", "-", "de_AT", "much-too-long-for-a-language-of-any-kind-on-earth"] {
+        converse(odd, "<message/>", &format!("<message {juliet}/>"));
+    }
+}

@@ -51,6 +51,8 @@ pub struct CertificateSummary {
 pub(super) struct Certificate {
     pub(super) source: CertificateSource,
     pub(super) fingerprint: Fingerprint,
+    /// The hosts of the source, as they stand in a ClientHello.
+    pub(super) hosts: Vec<String>,
     pub(super) names: Vec<String>,
     pub(super) not_after: i64,
     pub(super) server_end_point: Option<Box<[u8]>>,
@@ -106,6 +108,7 @@ impl Certificate {
         Ok(Self {
             source: source.clone(),
             fingerprint: files.fingerprint(),
+            hosts: source.hosts.iter().map(|host| ascii_name(host)).collect(),
             names: facts.names,
             not_after: facts.not_after,
             server_end_point,
@@ -116,7 +119,7 @@ impl Certificate {
 
     /// Whether the name, in lower case ASCII, is one that this certificate is configured for.
     pub(super) fn is_configured_for(&self, name: &str) -> bool {
-        self.source.hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
+        self.hosts.iter().any(|host| host == name)
     }
 
     /// Whether the name, in lower case ASCII, is one that stands in the certificate; a wildcard covers one label.
@@ -135,6 +138,11 @@ impl Certificate {
             not_after: self.not_after,
         }
     }
+}
+
+/// Names in certificates and in SNI are A-labels; a vhost's name may hold U-labels.
+pub(super) fn ascii_name(name: &str) -> String {
+    idna::domain_to_ascii(name).unwrap_or_else(|_| name.to_ascii_lowercase())
 }
 
 /// Always the one certificate: which one is chosen before, from the ClientHello.

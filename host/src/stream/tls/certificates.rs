@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::certificate::{Certificate, Files, Fingerprint};
+use super::certificate::{Certificate, Files, Fingerprint, ascii_name};
 use super::{CertificateError, CertificateSource, CertificateSummary, MinimumVersion, TlsSettings};
 
 /// The certificates in service.
@@ -185,12 +185,4 @@ fn load_one(
 
 fn same_files(one: &CertificateSource, other: &CertificateSource) -> bool {
     one.chain == other.chain && one.key == other.key
-}
-
-/// Names in certificates and in SNI are A-labels; a vhost's name may hold U-labels.
-fn ascii_name(name: &str) -> String {
-    match idna::domain_to_ascii(name) {
-        Ok(ascii) => ascii,
-        Err(_) => name.to_ascii_lowercase(),
-    }
 }

@@ -13,6 +13,7 @@
 mod binding;
 mod certificate;
 mod certificates;
+mod self_signed;
 mod session;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -25,6 +26,7 @@ use crate::config::{self, Config};
 
 pub use certificate::{CertificateSource, CertificateSummary};
 pub use certificates::{Certificates, ReloadReport};
+pub use self_signed::provide_self_signed;
 pub use session::{Received, TlsFacts, TlsSession};
 
 /// The oldest TLS version that is accepted.
@@ -47,15 +49,19 @@ pub struct TlsSettings {
 }
 
 impl TlsSettings {
-    /// As configured: the server's own certificate first, then those of single vhosts.
+    /// As configured: the server's own certificate first (or the one that [`provide_self_signed`] has made), then those
+    /// of single vhosts.
     pub fn from_config(config: &Config) -> Self {
-        let own = config.tls.certificate.iter().map(|files| source(files, None));
+        let hosts = self_signed::hosts(config);
+        let is_made = config.tls.self_signed && !hosts.is_empty();
+        let own = config.tls.certificate.clone().or(is_made.then(|| self_signed::own_files(config)));
+        let own = own.map(|files| source(&files, hosts));
         let of_vhosts = config.vhosts.iter().filter_map(|(name, vhost)| {
             let files = vhost.certificate.as_ref()?;
-            Some(source(files, Some(name)))
+            Some(source(files, vec![name.clone()]))
         });
         Self {
-            certificates: own.chain(of_vhosts).collect(),
+            certificates: own.into_iter().chain(of_vhosts).collect(),
             minimum_version: match config.tls.min_version {
                 config::TlsVersion::Tls12 => MinimumVersion::Tls12,
                 config::TlsVersion::Tls13 => MinimumVersion::Tls13,
@@ -64,12 +70,8 @@ impl TlsSettings {
     }
 }
 
-fn source(files: &config::Certificate, vhost: Option<&String>) -> CertificateSource {
-    CertificateSource {
-        chain: files.certificate.clone(),
-        key: files.key.clone(),
-        hosts: vhost.cloned().into_iter().collect(),
-    }
+fn source(files: &config::Certificate, hosts: Vec<String>) -> CertificateSource {
+    CertificateSource { chain: files.certificate.clone(), key: files.key.clone(), hosts }
 }
 
 /// Why a certificate could not be taken into service. Each of these is the operator's to cure.
@@ -106,6 +108,14 @@ pub enum CertificateError {
         chain: PathBuf,
         /// The key's file.
         key: PathBuf,
+    },
+    /// A certificate of our own could not be made.
+    #[error("the configuration allows a self-signed certificate in {path}, which cannot be made: {reason}")]
+    NotMade {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What went wrong.
+        reason: String,
     },
     /// rustls refused the settings; a bug of ours unless the random generator failed.
     #[error("TLS cannot be set up with the certificate in {path}: {source}")]
