@@ -13,6 +13,7 @@ use super::directory::Directory;
 use super::error::StartError;
 use super::listeners::Listeners;
 use super::logging::Logging;
+use super::metrics::Observed;
 use super::phase::PhaseTeller;
 use super::services::Services;
 use super::shared::{Ending, Shared};
@@ -30,11 +31,13 @@ use crate::storage::Storage;
 use crate::stream::tls::{Certificates, TlsSettings};
 
 /// The store's file in the data folder.
-const STORE: &str = "moult.sqlite";
+pub(super) const STORE: &str = "moult.sqlite";
 /// How often certificate files are looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(30);
 /// How often overdue answers of modules are looked for.
 const OVERDUE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the numbers are looked at that cannot be had at once.
+const OBSERVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Requests of the server and of modules that may wait for answers at the same time.
 const PENDING_IQS: usize = 100_000;
 /// Answers that modules may owe at the same time.
@@ -132,6 +135,7 @@ async fn assemble(
         http: OnceLock::new(),
         table: OnceLock::new(),
         listening: Mutex::default(),
+        observed: Observed::default(),
     });
     shared.manager.connect(Arc::new(Services::new(&shared)));
     Ok(shared)
@@ -153,17 +157,26 @@ pub(super) fn session_limits(config: &Config) -> SessionLimits {
 
 /// What goes on beside the serving.
 fn chores(shared: &Arc<Shared>) -> Vec<JoinHandle<()>> {
-    let router = shared.router.clone();
-    let overdue = tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(OVERDUE_INTERVAL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            router.answer_overdue();
-        }
+    let (router, observer) = (shared.router.clone(), Arc::clone(shared));
+    let overdue = every(OVERDUE_INTERVAL, move || {
+        let router = router.clone();
+        async move { router.answer_overdue() }
     });
-    let certificates = Arc::clone(&shared.certificates);
-    vec![overdue, tokio::spawn(certificates.watch(CERTIFICATE_INTERVAL))]
+    let observing = every(OBSERVE_INTERVAL, move || {
+        let shared = Arc::clone(&observer);
+        async move { shared.observed.look(&shared).await }
+    });
+    let certificates = Arc::clone(&shared.certificates).watch(CERTIFICATE_INTERVAL);
+    vec![tokio::spawn(overdue), tokio::spawn(observing), tokio::spawn(certificates)]
+}
+
+async fn every<F: Future<Output = ()>>(interval: Duration, chore: impl Fn() -> F) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        chore().await;
+    }
 }
 
 async fn ended(shared: &Shared) -> Ending {

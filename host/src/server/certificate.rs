@@ -42,7 +42,8 @@ pub(super) fn make(domains: &[String], files: &Certificate) -> Result<(), StartE
     write(&files.certificate, 0o644, &certified.cert.pem())
 }
 
-fn write(path: &Path, mode: u32, text: &str) -> Result<(), StartError> {
+/// Writes a whole file with this mode.
+pub(super) fn write(path: &Path, mode: u32, text: &str) -> Result<(), StartError> {
     let failed = |source| StartError::File { path: path.to_owned(), source };
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;

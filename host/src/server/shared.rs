@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::logging::Logging;
+use super::metrics::Observed;
 use super::phase::PhaseTeller;
 use super::streams::Streams;
 use crate::auth::{Accounts, LoginLimiter};
@@ -64,6 +65,7 @@ pub(super) struct Shared {
     /// Set once, when the table is built. Its handlers keep all this, so this must not keep it.
     pub table: OnceLock<Weak<Table>>,
     pub listening: Mutex<Vec<ListeningOn>>,
+    pub observed: Observed,
 }
 
 impl Shared {
