@@ -48,12 +48,12 @@ impl Jid {
     /// Parses and prepares an address (RFC 7622 section 3.1: the resourcepart starts at the first `/`, the localpart
     /// ends at the first `@` before it).
     pub fn parse(text: &str) -> Result<Self, JidError> {
-        let (bare, resource) = match text.split_once('/') {
-            Some((bare, resource)) => (bare, Some(resource)),
+        let (bare, resource) = match memchr::memchr(b'/', text.as_bytes()) {
+            Some(slash) => (&text[..slash], Some(&text[slash + 1..])),
             None => (text, None),
         };
-        let (local, domain) = match bare.split_once('@') {
-            Some((local, domain)) => (Some(local), domain),
+        let (local, domain) = match memchr::memchr(b'@', bare.as_bytes()) {
+            Some(at) => (Some(&bare[..at]), &bare[at + 1..]),
             None => (None, bare),
         };
         let local = local.map(|text| checked(Part::Local, text)).transpose()?;

@@ -1,5 +1,6 @@
 //! JIDs, stanzas as shared bytes, error conditions and namespaces.
 
+mod canonical;
 mod error;
 mod fault;
 mod ingress;

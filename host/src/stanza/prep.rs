@@ -61,11 +61,10 @@ fn is_plain_resource(text: &str) -> bool {
 /// Lower-case LDH labels (and underscores, which container networks hand out as host names) without anything that
 /// IDNA would look into.
 fn is_plain_domain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(is_plain_label)
+    text.len() <= 253 && text.as_bytes().split(|&b| b == b'.').all(is_plain_label)
 }
 
-fn is_plain_label(label: &str) -> bool {
-    let bytes = label.as_bytes();
+fn is_plain_label(bytes: &[u8]) -> bool {
     let alphabet = |b: &u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
     (1..=63).contains(&bytes.len())
         && bytes.iter().all(alphabet)

@@ -59,10 +59,18 @@ pub(super) fn starts_name(byte: u8) -> bool {
     NAME_CLASS[usize::from(byte)] & START != 0
 }
 
-/// The position of the first byte from `at` on that continues no name; a colon does not continue one.
-pub(super) fn skip_name(data: &[u8], at: usize) -> usize {
+/// The position of the first byte from `at` on that continues no name, and whether there are bytes above ASCII before
+/// it. A colon does not continue a name.
+pub(super) fn skip_name(data: &[u8], at: usize) -> (usize, bool) {
     let rest = data.get(at..).unwrap_or_default();
-    at + rest.iter().position(|&b| NAME_CLASS[usize::from(b)] & CONTINUE == 0).unwrap_or(rest.len())
+    let mut all = 0;
+    for (length, &byte) in rest.iter().enumerate() {
+        if NAME_CLASS[usize::from(byte)] & CONTINUE == 0 {
+            return (at + length, all >= 128);
+        }
+        all |= byte;
+    }
+    (data.len().max(at), all >= 128)
 }
 
 /// Checks a name or part of a name, without colon, that has characters above ASCII.

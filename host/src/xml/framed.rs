@@ -59,7 +59,7 @@ impl<'a> Framed<'a> {
 
     /// The name of the element, without prefix.
     pub fn name(&self) -> &'a str {
-        self.facts.top.name.local.text(self.text)
+        self.facts.top.name.local().text(self.text)
     }
 
     /// The prefix of the element's name.

@@ -40,6 +40,9 @@ enum Found<'i> {
     Close,
 }
 
+/// A complete unit with its bytes, which are in the buffer when there are none here.
+type Whole<'i> = (Complete, Option<&'i [u8]>);
+
 /// The least that is appended to a half-received unit at once, so that its growth stays linear without taking in
 /// much of what follows it.
 const APPEND_AT_LEAST: usize = 1024;
@@ -94,18 +97,15 @@ impl Framer {
                 _ => {}
             }
             let complete = if self.is_idle() { self.begin(input)? } else { self.resume(input)? };
-            let Some((complete, bytes)) = complete else { return Ok(None) };
-            if let Some(found) = self.take(complete, bytes)? {
+            let Some(whole) = complete else { return Ok(None) };
+            if let Some(found) = self.take(whole)? {
                 return Ok(Some(found));
             }
         }
     }
 
     /// Starts on a new unit. Gives it with its bytes if it is complete, else keeps what there is of it.
-    fn begin<'i>(
-        &mut self,
-        input: &mut &'i [u8],
-    ) -> Result<Option<(Complete, Option<&'i [u8]>)>, FrameError> {
+    fn begin<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Whole<'i>>, FrameError> {
         self.skip_space(input);
         let data = *input;
         match data.first() {
@@ -145,10 +145,7 @@ impl Framer {
 
     /// Goes on with the unit that is half received. Its bytes are in the buffer when it is complete, and what was
     /// appended beyond its end is given back to `input`.
-    fn resume<'i>(
-        &mut self,
-        input: &mut &'i [u8],
-    ) -> Result<Option<(Complete, Option<&'i [u8]>)>, FrameError> {
+    fn resume<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Whole<'i>>, FrameError> {
         let scope = &self.root.get().scope;
         let Some(partial) = &mut self.partial else { return Ok(None) };
         let context = Context { limits: &partial.limits, scope };
@@ -172,12 +169,8 @@ impl Framer {
         Context { limits: &self.limits, scope: &self.root.get().scope }
     }
 
-    /// Takes a complete unit into account. Its bytes are in the buffer when there are none here.
-    fn take<'i>(
-        &mut self,
-        complete: Complete,
-        bytes: Option<&'i [u8]>,
-    ) -> Result<Option<Found<'i>>, FrameError> {
+    /// Takes a complete unit into account.
+    fn take<'i>(&mut self, (complete, bytes): Whole<'i>) -> Result<Option<Found<'i>>, FrameError> {
         let data = match (bytes, &self.partial) {
             (Some(data), _) => data,
             (None, Some(partial)) => &partial.bytes,

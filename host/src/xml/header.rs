@@ -59,7 +59,7 @@ pub(super) fn check_declaration(declaration: &[u8], limits: &Limits) -> Result<(
         }
         let attribute =
             read_attribute(inner, next, limits).ok().flatten().ok_or(FrameError::BadDeclaration)?;
-        let name = attribute.name.whole.of(inner);
+        let name = attribute.name.whole().of(inner);
         let position = allowed.iter().position(|a| *a == name).ok_or(FrameError::BadDeclaration)?;
         let out_of_order = name != b"version" && allowed.len() == 3;
         if next == at || out_of_order {
@@ -104,7 +104,7 @@ pub(super) fn read_root(
     let text = check_text(data)?;
     let scope = declared_scope(text, &tag);
     let header = header(text, &tag, &scope);
-    let root = Root { name: Cow::Owned(tag.name.whole.text(text).to_owned()), scope };
+    let root = Root { name: Cow::Owned(tag.name.whole().text(text).to_owned()), scope };
     Ok((header, SharedRoot::new(root), tag.empty))
 }
 
@@ -134,7 +134,7 @@ fn header(text: &str, tag: &StartTag, scope: &Scope) -> StreamHeader {
     };
     StreamHeader {
         prefix: (!prefix.is_empty()).then(|| prefix.to_owned()),
-        name: tag.name.local.text(text).to_owned(),
+        name: tag.name.local().text(text).to_owned(),
         namespace: namespace.to_owned(),
         default_namespace: value("xmlns"),
         to: value("to"),

@@ -9,7 +9,7 @@ pub struct Limits {
     pub depth: u16,
     /// Attributes of one element, namespace declarations included.
     pub attributes: u16,
-    /// Bytes of one name or of one attribute value.
+    /// Bytes of one name or of one attribute value. No name can have more than 65,535.
     pub token_bytes: u32,
     /// Namespace prefixes declared and in scope at the same time, those of the stream header not counted.
     pub declarations: u16,

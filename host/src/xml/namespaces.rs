@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use super::escape::unescape_attribute;
-use super::tag::{RawAttribute, Span, StartTag};
+use super::tag::{RawAttribute, Span, StartTag, is_declaration};
 use super::{FrameError, Limits, XML_NAMESPACE, XMLNS_NAMESPACE};
 
 /// What is in scope around an element: the declarations of the stream header.
@@ -62,16 +62,21 @@ struct Binding {
 pub(super) struct Bindings(SmallVec<[Binding; 4]>);
 
 impl Bindings {
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    /// How many there are: what [`Bindings::leave`] is told at the end of an element that was entered now.
+    pub(super) fn mark(&self) -> u32 {
+        u32::try_from(self.0.len()).expect("their number is limited to 16 bits")
     }
 
-    pub(super) fn truncate(&mut self, length: usize) {
-        self.0.truncate(length);
+    /// Drops the declarations made since that mark.
+    pub(super) fn leave(&mut self, mark: u32) {
+        self.0.truncate(mark as usize);
     }
 
     /// Takes the declarations of a tag into scope.
     pub(super) fn declare(&mut self, data: &[u8], tag: &StartTag, limits: &Limits) -> Result<(), FrameError> {
+        if !tag.declares {
+            return Ok(());
+        }
         for attribute in &tag.attributes {
             match declares(attribute, data) {
                 Some(prefix) => self.declare_one(data, prefix, attribute.value)?,
@@ -86,7 +91,9 @@ impl Bindings {
 
     /// Namespaces in XML 1.0, section 3 (reserved prefixes and names) and section 2.2 (no empty binding).
     fn declare_one(&mut self, data: &[u8], prefix: Span, value: Span) -> Result<(), FrameError> {
-        let namespace = decoded(value.of(data))?;
+        let raw = value.of(data);
+        // White space needs no decoding: no reserved name has any.
+        let namespace = if memchr::memchr(b'&', raw).is_some() { decoded(raw)? } else { Cow::Borrowed(raw) };
         let is_xml = *namespace == *XML_NAMESPACE.as_bytes();
         let reserved = is_xml || *namespace == *XMLNS_NAMESPACE.as_bytes();
         match prefix.of(data) {
@@ -116,8 +123,13 @@ impl Bindings {
                 }
             }
         }
-        for (index, attribute) in tag.attributes.iter().enumerate() {
-            if tag.attributes[..index].iter().any(|other| self.same(data, attribute, other, scope)) {
+        let plain = !tag.prefixed && !tag.declares;
+        for (index, one) in tag.attributes.iter().enumerate().skip(1) {
+            let same = |other: &RawAttribute| match plain {
+                true => one.name.whole().of(data) == other.name.whole().of(data),
+                false => self.same(data, one, other, scope),
+            };
+            if tag.attributes[..index].iter().any(same) {
                 return Err(FrameError::DuplicateAttribute);
             }
         }
@@ -129,7 +141,8 @@ impl Bindings {
         if tag.name.has_prefix() {
             return self.resolve(data, tag.name.prefix(), scope).unwrap_or(Namespace::Inherited);
         }
-        tag.value(data, b"xmlns").map_or(Namespace::Inherited, Namespace::Declared)
+        let declaration = if tag.declares { tag.value(data, b"xmlns") } else { None };
+        declaration.map_or(Namespace::Inherited, Namespace::Declared)
     }
 
     fn resolve(&self, data: &[u8], prefix: Span, scope: &Scope) -> Option<Namespace> {
@@ -146,7 +159,7 @@ impl Bindings {
 
     /// Whether two attributes have the same name, by writing or by namespace.
     fn same(&self, data: &[u8], one: &RawAttribute, other: &RawAttribute, scope: &Scope) -> bool {
-        if one.name.local.of(data) != other.name.local.of(data) {
+        if one.name.local().of(data) != other.name.local().of(data) {
             return false;
         }
         if one.name.prefix().of(data) == other.name.prefix().of(data) {
@@ -171,11 +184,10 @@ impl Bindings {
 /// The prefix that an attribute declares, empty for the default namespace; nothing if it is no declaration.
 pub(super) fn declares(attribute: &RawAttribute, data: &[u8]) -> Option<Span> {
     let name = attribute.name;
-    if name.has_prefix() {
-        (name.prefix().of(data) == b"xmlns").then_some(name.local)
-    } else {
-        (name.whole.of(data) == b"xmlns").then_some(Span { start: name.whole.end, end: name.whole.end })
-    }
+    is_declaration(name, data).then(|| {
+        let whole = name.whole();
+        if name.has_prefix() { name.local() } else { Span { start: whole.end, ..whole } }
+    })
 }
 
 /// A namespace name with its references resolved.

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::chars::is_space;
 use super::namespaces::{Bindings, Namespace, Scope};
-use super::tag::{Span, StartTag, TagEnd, check_reference};
+use super::tag::{Name, Span, StartTag, TagEnd, check_reference};
 use super::{FrameError, Limits};
 
 /// What is known of an element once it is complete.
@@ -35,9 +35,9 @@ pub(crate) struct Child {
 /// An element that is open.
 #[derive(Clone, Copy, Debug)]
 struct Open {
-    name: Span,
+    name: Name,
     /// How many bindings were in scope outside of it.
-    bindings: usize,
+    bindings: u32,
 }
 
 /// What the scan is in the middle of.
@@ -61,7 +61,7 @@ pub(super) struct Scan {
     /// Where the token begins; what lies before is checked.
     at: usize,
     token: Token,
-    /// The start tag read last.
+    /// The start tag read last, unless it is the outermost.
     tag: StartTag,
     open: SmallVec<[Open; 12]>,
     bindings: Bindings,
@@ -120,11 +120,17 @@ impl Scan {
     }
 
     fn text(&mut self, data: &[u8], next: usize) -> Result<bool, FrameError> {
-        let Some(found) = memchr::memchr(b'<', &data[next..]) else {
-            self.token = Token::Text(data.len());
-            return Ok(false);
+        let end = match data.get(next) {
+            // Tags follow each other more often than not.
+            Some(b'<') => next,
+            _ => match memchr::memchr(b'<', &data[next..]) {
+                Some(found) => next + found,
+                None => {
+                    self.token = Token::Text(data.len());
+                    return Ok(false);
+                }
+            },
         };
-        let end = next + found;
         if end > self.at {
             check_character_data(&data[self.at..end])?;
         }
@@ -179,7 +185,7 @@ impl Scan {
     /// Reads a tag that is complete in one go. One that is not, or that is wrong, is looked at again when its end has
     /// come, so that it is judged in the same way however it arrived.
     fn start_tag(&mut self, data: &[u8], context: Context<'_>) -> Result<bool, FrameError> {
-        match self.tag.read(data, self.at, context.limits) {
+        match self.read_tag(data, context.limits) {
             Ok(true) => self.enter(data, context),
             _ => self.long_start_tag(data, TagEnd::after(self.at), context),
         }
@@ -194,10 +200,16 @@ impl Scan {
         let found = end.find(data)?;
         self.token = Token::StartTag(end);
         let Some(end) = found else { return Ok(false) };
-        if !self.tag.read(&data[..end], self.at, context.limits)? {
+        if !self.read_tag(&data[..end], context.limits)? {
             return Err(FrameError::BadTag);
         }
         self.enter(data, context)
+    }
+
+    /// The outermost tag stays, the others are soon forgotten.
+    fn read_tag(&mut self, data: &[u8], limits: &Limits) -> Result<bool, FrameError> {
+        let tag = if self.open.is_empty() { &mut self.facts.top } else { &mut self.tag };
+        tag.read(data, self.at, limits)
     }
 
     /// Takes the start tag just read into account.
@@ -206,30 +218,25 @@ impl Scan {
         if depth >= usize::from(context.limits.depth) {
             return Err(FrameError::TooDeep(context.limits.depth));
         }
-        let outside = self.bindings.len();
-        self.bindings.declare(data, &self.tag, context.limits)?;
-        self.facts.outer_prefixes |= self.bindings.check(data, &self.tag, context.scope)?;
+        let tag = if depth == 0 { &self.facts.top } else { &self.tag };
+        let outside = self.bindings.mark();
+        self.bindings.declare(data, tag, context.limits)?;
+        self.facts.outer_prefixes |= self.bindings.check(data, tag, context.scope)?;
         if depth == 1 {
-            self.count_child(data, context.scope);
+            self.facts.children += 1;
+            if self.facts.first_child.is_none() {
+                let namespace = self.bindings.element_namespace(data, tag, context.scope);
+                self.facts.first_child = Some(Child { local: tag.name.local(), namespace });
+            }
         }
-        if self.tag.empty {
-            self.bindings.truncate(outside);
+        let (end, empty, name) = (tag.end as usize, tag.empty, tag.name);
+        if empty {
+            self.bindings.leave(outside);
         } else {
-            self.open.push(Open { name: self.tag.name.whole, bindings: outside });
+            self.open.push(Open { name, bindings: outside });
         }
-        self.text_follows(self.tag.end as usize);
-        if depth == 0 {
-            self.facts.top = std::mem::take(&mut self.tag);
-        }
+        self.text_follows(end);
         Ok(true)
-    }
-
-    fn count_child(&mut self, data: &[u8], scope: &Scope) {
-        self.facts.children += 1;
-        if self.facts.first_child.is_none() {
-            let namespace = self.bindings.element_namespace(data, &self.tag, scope);
-            self.facts.first_child = Some(Child { local: self.tag.name.local, namespace });
-        }
     }
 
     fn end_tag(&mut self, data: &[u8], next: usize) -> Result<bool, FrameError> {
@@ -239,9 +246,12 @@ impl Scan {
         };
         let end = next + found;
         let name = trim_end(&data[self.at + 2..end]);
-        let open =
-            self.open.pop().filter(|open| open.name.of(data) == name).ok_or(FrameError::MismatchedEndTag)?;
-        self.bindings.truncate(open.bindings);
+        let open = self
+            .open
+            .pop()
+            .filter(|open| open.name.whole().of(data) == name)
+            .ok_or(FrameError::MismatchedEndTag)?;
+        self.bindings.leave(open.bindings);
         self.text_follows(end + 1);
         Ok(true)
     }

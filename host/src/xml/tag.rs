@@ -35,21 +35,33 @@ impl Span {
     }
 }
 
-/// A name, whole and without its prefix.
+/// A name, with or without a prefix. Sixteen bits suffice for what is inside of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Name {
-    pub whole: Span,
-    pub local: Span,
+    start: u32,
+    length: u16,
+    /// Bytes of the prefix and its colon; 0 when there is none.
+    prefix: u16,
 }
 
 impl Name {
     pub(crate) fn has_prefix(self) -> bool {
-        self.local.start != self.whole.start
+        self.prefix > 0
+    }
+
+    /// The name as it is written.
+    pub(crate) fn whole(self) -> Span {
+        Span { start: self.start, end: self.start + u32::from(self.length) }
+    }
+
+    /// The name without its prefix.
+    pub(crate) fn local(self) -> Span {
+        Span { start: self.start + u32::from(self.prefix), ..self.whole() }
     }
 
     /// The prefix without its colon; empty when there is none.
     pub(crate) fn prefix(self) -> Span {
-        Span { start: self.whole.start, end: self.local.start.saturating_sub(1).max(self.whole.start) }
+        Span { start: self.start, end: self.start + u32::from(self.prefix.saturating_sub(1)) }
     }
 }
 
@@ -76,8 +88,10 @@ pub(crate) struct StartTag {
     pub end: u32,
     /// Whether it ends with `/>`.
     pub empty: bool,
-    /// Whether any name in it has a prefix.
+    /// Whether any name in it has a prefix that must be declared.
     pub prefixed: bool,
+    /// Whether any of the attributes is a namespace declaration.
+    pub declares: bool,
 }
 
 impl StartTag {
@@ -87,11 +101,11 @@ impl StartTag {
     /// of it at a place that does not depend on how their bytes arrived.
     pub(super) fn read(&mut self, data: &[u8], at: usize, limits: &Limits) -> Result<bool, FrameError> {
         self.attributes.clear();
-        self.prefixed = false;
         let Some(name) = read_name(data, at + 1, limits)? else { return Ok(false) };
         self.name = name;
-        self.prefixed |= name.has_prefix();
-        let mut at = name.whole.end as usize;
+        self.prefixed = name.has_prefix();
+        self.declares = false;
+        let mut at = name.whole().end as usize;
         loop {
             let next = skip_space(data, at);
             match data.get(next) {
@@ -105,7 +119,11 @@ impl StartTag {
             if self.attributes.len() >= usize::from(limits.attributes) {
                 return Err(FrameError::TooManyAttributes(limits.attributes));
             }
-            self.prefixed |= attribute.name.has_prefix();
+            if is_declaration(attribute.name, data) {
+                self.declares = true;
+            } else {
+                self.prefixed |= attribute.name.has_prefix();
+            }
             self.attributes.push(attribute);
             at = attribute.value.end as usize + 1;
         }
@@ -127,12 +145,21 @@ impl StartTag {
 
     /// The attribute of that name, prefix included.
     pub(super) fn attribute(&self, data: &[u8], name: &[u8]) -> Option<RawAttribute> {
-        self.attributes.iter().find(|a| a.name.whole.of(data) == name).copied()
+        self.attributes.iter().find(|a| a.name.whole().of(data) == name).copied()
     }
 
     /// The raw value of the attribute of that name, prefix included.
     pub(super) fn value(&self, data: &[u8], name: &[u8]) -> Option<Span> {
         self.attribute(data, name).map(|attribute| attribute.value)
+    }
+}
+
+/// Whether an attribute of that name declares a namespace.
+pub(super) fn is_declaration(name: Name, data: &[u8]) -> bool {
+    let xmlns = b"xmlns";
+    match usize::from(name.prefix) {
+        0 => usize::from(name.length) == xmlns.len() && name.whole().of(data) == xmlns,
+        prefix => prefix == xmlns.len() + 1 && name.prefix().of(data) == xmlns,
     }
 }
 
@@ -151,7 +178,8 @@ fn read_name(data: &[u8], at: usize, limits: &Limits) -> Result<Option<Name>, Fr
         }
     }
     check_length(end - at, limits)?;
-    Ok(Some(Name { whole: Span::new(at, end), local: Span::new(local, end) }))
+    let short = |length| u16::try_from(length).map_err(|_| FrameError::TokenTooLong(limits.token_bytes));
+    Ok(Some(Name { start: Span::new(at, at).start, length: short(end - at)?, prefix: short(local - at)? }))
 }
 
 /// Reads a name without colon and returns where it ends, a byte that is in `data`.
@@ -160,13 +188,12 @@ fn read_plain_name(data: &[u8], at: usize) -> Result<Option<usize>, FrameError> 
     if !starts_name(first) {
         return Err(FrameError::BadName);
     }
-    let end = skip_name(data, at + 1);
+    let (end, wide) = skip_name(data, at + 1);
     if end == data.len() {
         return Ok(None);
     }
-    let name = &data[at..end];
-    if !name.is_ascii() {
-        check_wide_name(name)?;
+    if wide || first >= 128 {
+        check_wide_name(&data[at..end])?;
     }
     Ok(Some(end))
 }
@@ -178,7 +205,7 @@ pub(super) fn read_attribute(
     limits: &Limits,
 ) -> Result<Option<RawAttribute>, FrameError> {
     let Some(name) = read_name(data, at, limits)? else { return Ok(None) };
-    let equals = skip_space(data, name.whole.end as usize);
+    let equals = skip_space(data, name.whole().end as usize);
     match data.get(equals) {
         None => return Ok(None),
         Some(b'=') => {}
@@ -225,6 +252,11 @@ const MAX_REFERENCE: usize = 10;
 
 /// Checks the reference that `data` starts with and returns its length; nothing when `data` ends within it.
 pub(super) fn check_reference(data: &[u8]) -> Result<Option<usize>, FrameError> {
+    match data {
+        [_, b'l' | b'g', b't', b';', ..] => return Ok(Some(4)),
+        [_, b'a', b'm', b'p', b';', ..] => return Ok(Some(5)),
+        _ => {}
+    }
     let in_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'#' | b'-' | b'.' | b'_' | b':');
     let after = &data[1..];
     let Some(length) = after.iter().take(MAX_REFERENCE + 1).position(|b| !in_name(b)) else {

@@ -37,6 +37,8 @@ impl Place {
 
 /// A unit, and how far it was looked at.
 #[derive(Debug, Default)]
+// Boxing the scan would cost an allocation for every element, and units are never stored by the thousand.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Unit {
     /// Nothing but `<`, or too little to tell what it is.
     #[default]

@@ -172,8 +172,7 @@ fn dump(element: &Element, out: &mut String) {
 
 /// What `rxml` makes of the input.
 fn rxml(input: &[u8]) -> Outcome<rxml::Error> {
-    let mut options = rxml::Options::default();
-    options.max_token_length = 1 << 20;
+    let options = rxml::Options { max_token_length: 1 << 20, ..rxml::Options::default() };
     let mut parser = rxml::Parser::with_options(options);
     parser.set_text_buffering(false);
     let mut rest = without_leading_space(input);
