@@ -1,5 +1,7 @@
 //! What the scanner takes from the plugin folder, what it refuses and why, and when the watcher tells of a change.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use moult_host::plugin::error::Fault;

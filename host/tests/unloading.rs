@@ -1,6 +1,7 @@
 //! Real unmapping: whatever a module did on threads that live on, its library leaves the process when it is retired; and
 //! what cannot leave yet is kept with its reason, and leaves later.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(unsafe_code, reason = "a function of the fixture is called by its name, beside the contract")]
 
 mod support;
@@ -21,6 +22,9 @@ use support::{LONG, Place, eventually, fixture, settings};
 use tokio::runtime::Runtime;
 
 const MATRIX: &str = "fixture_unload_matrix";
+/// Small, for thousands of generations.
+const SMALL: &str = "fixture_thread_locals";
+const NEVER: Duration = Duration::from_secs(3600);
 
 /// One at a time: what is mapped, and how many descriptors are open, belongs to the whole process.
 fn alone() -> MutexGuard<'static, ()> {
@@ -41,12 +45,12 @@ struct House {
 
 impl House {
     fn new() -> House {
-        House::patient(Duration::from_secs(3600))
+        House::of(MATRIX, NEVER)
     }
 
-    fn patient(stuck_after: Duration) -> House {
+    fn of(package: &str, stuck_after: Duration) -> House {
         let place = Place::new();
-        let path = place.put(&format!("lib{MATRIX}.so"), &fixture(MATRIX));
+        let path = place.put(&format!("lib{package}.so"), &fixture(package));
         let found = place.found(&path);
         let report = probe(&place.copies.copy(&found, 0).unwrap(), &settings()).unwrap();
         let stuck = Arc::new(Mutex::new(Vec::new()));
@@ -72,7 +76,7 @@ impl House {
 
     /// Runs something inside the library on a worker of the modules runtime, and on one of the core's.
     fn run_everywhere(&self, library: &Arc<Library>, op: u32) {
-        let run = Run::of(library);
+        let run = Run::of(library, "run");
         let jobs: Vec<_> = [self.modules.handle(), self.core.handle().clone()]
             .iter()
             .flat_map(|runtime| (0..4).map(|_| runtime.spawn(run.clone().twice(op))).collect::<Vec<_>>())
@@ -118,12 +122,12 @@ struct Run {
 }
 
 impl Run {
-    fn of(library: &Arc<Library>) -> Run {
+    fn of(library: &Arc<Library>, name: &str) -> Run {
         let path: &Path = library.copy().path();
         // SAFETY: the library is loaded already, and the fixture exports a function of this type.
         let run = unsafe {
             let handle = Handle::open(Some(path), RTLD_LAZY | libc::RTLD_NOLOAD).unwrap();
-            *handle.get::<extern "C" fn(u32) -> u32>(b"run").unwrap()
+            *handle.get::<extern "C" fn(u32) -> u32>(name.as_bytes()).unwrap()
         };
         Run { library: library.clone(), run }
     }
@@ -147,7 +151,7 @@ fn whatever_a_library_did_on_threads_that_live_on_it_is_unmapped() {
     let mut op = 0;
     loop {
         let library = house.load();
-        if !Run::of(&library).once(op) {
+        if !Run::of(&library, "run").once(op) {
             house.must_unload("an unknown number", library);
             break;
         }
@@ -182,11 +186,11 @@ fn a_thread_that_ends_detaches_by_itself() {
     let _alone = alone();
     let house = House::new();
     let library = house.load();
-    let run = Run::of(&library);
+    let run = Run::of(&library, "run");
     std::thread::spawn(move || [1, 3, 16, 31].into_iter().for_each(|op| assert!(run.once(op))))
         .join()
         .unwrap();
-    let blocking = Run::of(&library);
+    let blocking = Run::of(&library, "run");
     house
         .core
         .block_on(async { tokio::task::spawn_blocking(move || assert!(blocking.once(3))).await.unwrap() });
@@ -198,7 +202,7 @@ fn a_thread_that_never_rests_keeps_it_and_a_sweep_frees_it() {
     let _alone = alone();
     let house = House::new();
     let library = house.load();
-    let run = Run::of(&library);
+    let run = Run::of(&library, "run");
     let (leave, left) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (leaving, gone) = (leave.clone(), left.clone());
     let thread = std::thread::Builder::new().name("restless".into()).spawn(move || {
@@ -230,7 +234,7 @@ fn a_thread_that_never_rests_keeps_it_and_a_sweep_frees_it() {
     thread.unwrap().join().unwrap();
     assert_eq!(house.core.block_on(set.sweep(&runtimes, &RetireLimits::brief())).len(), 1);
     assert!(set.is_empty() && set.refusal(MATRIX).is_none());
-    assert!(!maps().contains(MATRIX));
+    assert!(!maps().contains(house.place.copies.dir().to_str().unwrap()));
 }
 
 #[test]
@@ -239,7 +243,7 @@ fn a_library_whose_own_thread_runs_is_kept_until_that_has_ended() {
     let house = House::new();
     let library = house.load();
     // Leaves a thread that sleeps for 200 ms.
-    assert!(Run::of(&library).once(30));
+    assert!(Run::of(&library, "run").once(30));
     let hasty = RetireLimits { own_threads: Duration::ZERO, ..patient() };
     let Outcome::Retained(retained) = house.retire(library, &hasty) else {
         panic!("closed under its own thread")
@@ -251,7 +255,7 @@ fn a_library_whose_own_thread_runs_is_kept_until_that_has_ended() {
     eventually("its thread has ended", || {
         !house.core.block_on(set.sweep(&runtimes, &RetireLimits::brief())).is_empty()
     });
-    assert!(!maps().contains(MATRIX));
+    assert!(!maps().contains(house.place.copies.dir().to_str().unwrap()));
 }
 
 #[test]
@@ -322,7 +326,7 @@ fn a_copy_changed_between_probe_and_load_is_refused() {
     fs::write(&path, bytes).unwrap();
     let error = Library::load(copy, &report).unwrap_err();
     assert!(error.reason.contains("is not what was written"), "{error}");
-    assert!(!maps().contains(MATRIX));
+    assert!(!maps().contains(house.place.copies.dir().to_str().unwrap()));
 }
 
 fn resident_kb() -> u64 {
@@ -335,51 +339,69 @@ fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-#[test]
-fn a_thousand_generations_leave_maps_memory_and_descriptors_flat() {
-    let _alone = alone();
-    let house = House::new();
+/// Maps, resident kilobytes and descriptors after a tenth of the rounds and after all of them.
+fn many_generations(house: &House, rounds: u32, ops: &[u32]) {
     let mut warm = None;
-    for round in 1..=1000 {
+    for round in 1..=rounds {
         let library = house.load();
-        for op in [1, 3, 16, 8] {
-            house.run_everywhere(&library, op);
-        }
+        ops.iter().for_each(|op| house.run_everywhere(&library, *op));
         house.must_unload("a generation", library);
-        if round == 100 {
+        if round == rounds / 10 {
             warm = Some((maps().lines().count(), resident_kb(), descriptors()));
         }
     }
-    let (maps_before, resident_before, descriptors_before) = warm.unwrap();
-    let (maps_after, resident_after, descriptors_after) =
-        (maps().lines().count(), resident_kb(), descriptors());
-    println!(
-        "maps {maps_before} -> {maps_after}, resident {resident_before} -> {resident_after} kB, descriptors {descriptors_before} -> {descriptors_after}"
-    );
-    assert!(maps_after <= maps_before + 8, "maps {maps_before} -> {maps_after}");
-    assert!(resident_after <= resident_before + 4096, "resident {resident_before} -> {resident_after} kB");
-    assert!(
-        descriptors_after <= descriptors_before,
-        "descriptors {descriptors_before} -> {descriptors_after}"
-    );
+    let before = warm.unwrap();
+    let after = (maps().lines().count(), resident_kb(), descriptors());
+    println!("{rounds} generations: (maps, resident kB, descriptors) {before:?} -> {after:?}");
+    assert!(after.0 <= before.0 + 8, "maps {before:?} -> {after:?}");
+    assert!(after.1 <= before.1 + 4096, "resident memory {before:?} -> {after:?}");
+    assert!(after.2 <= before.2, "descriptors {before:?} -> {after:?}");
+}
+
+#[test]
+fn a_thousand_generations_leave_maps_memory_and_descriptors_flat() {
+    let _alone = alone();
+    many_generations(&House::of(SMALL, NEVER), 1000, &[0, 1, 2]);
+}
+
+#[test]
+fn generations_that_link_tokio_chrono_and_rand_leave_nothing_either() {
+    let _alone = alone();
+    // Thread-locals, rand, the local time zone, contention, a runtime of its own.
+    many_generations(&House::new(), 100, &[1, 16, 17, 19, 26]);
 }
 
 #[test]
 fn pthread_keys_do_not_run_out() {
     let _alone = alone();
-    let house = House::new();
+    let house = House::of(SMALL, NEVER);
     for _ in 0..2000 {
         let library = house.load();
-        // `thread::current` takes a key, of which a process has 1,024, and so do keys of its own.
-        assert!(Run::of(&library).once(3) && Run::of(&library).once(32));
+        // `thread::current` takes a key too; a process has 1,024.
+        let run = Run::of(&library, "run");
+        assert!(run.once(1) && run.once(2));
+        drop(run);
         house.must_unload("a generation", library);
     }
 }
 
 #[test]
+fn a_library_that_printed_a_backtrace_is_reported_with_what_it_leaves() {
+    let _alone = alone();
+    let house = House::new();
+    let library = house.load();
+    assert!(Run::of(&library, "backtrace").once(0));
+    let Outcome::Retained(retained) = house.retire(library, &patient()) else {
+        panic!("its symbols are mapped")
+    };
+    assert!(retained.info().reasons[0].contains("RUST_BACKTRACE"), "{:?}", retained.info());
+    assert!(retained.info().bytes.resident > 0);
+}
+
+#[test]
 fn a_module_that_holds_a_thread_is_reported_and_its_runtime_replaced() {
     let _alone = alone();
-    let house = House::patient(Duration::from_millis(200));
+    let house = House::of(SMALL, Duration::from_millis(200));
     let library = house.load();
     let release = Arc::new(AtomicBool::new(false));
     for _ in 0..2 {
@@ -393,7 +415,7 @@ fn a_module_that_holds_a_thread_is_reported_and_its_runtime_replaced() {
     }
     eventually("both are reported", || house.stuck.lock().unwrap().len() == 2);
     let stuck = house.stuck.lock().unwrap().clone();
-    assert!(stuck.iter().all(|one| one.module == MATRIX && one.generation == 1), "{stuck:?}");
+    assert!(stuck.iter().all(|one| one.module == SMALL && one.generation == 1), "{stuck:?}");
     assert!(
         stuck[0].held >= Duration::from_millis(200) && stuck[0].thread.starts_with("moult-mod-"),
         "{stuck:?}"
@@ -413,7 +435,7 @@ fn a_module_that_holds_a_thread_is_reported_and_its_runtime_replaced() {
 #[test]
 fn waiting_for_the_host_is_not_being_stuck_and_a_limit_of_its_own_counts() {
     let _alone = alone();
-    let house = House::patient(Duration::from_millis(100));
+    let house = House::of(SMALL, Duration::from_millis(100));
     let library = house.load();
     let (waits, release) = (library.clone(), Arc::new(AtomicBool::new(false)));
     let released = release.clone();

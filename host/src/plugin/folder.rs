@@ -6,12 +6,12 @@
 
 use super::error::Fault;
 use super::loader::elf::{self, ElfProblem};
-use super::loader::{ContentHash, sys};
+use super::loader::{ContentHash, FileBytes, sys};
 use super::manifest::Manifest;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -251,7 +251,7 @@ impl FolderScanner {
             let why = format!("has {} bytes; {limit} are the limit", before.len());
             return Err(Verdict::Refused(Fault::Operator, why));
         }
-        let bytes = read_at_most(&mut file, before.len(), self.rules.max_bytes).map_err(unreadable)?;
+        let bytes = FileBytes::read(&mut file, self.rules.max_bytes).map_err(unreadable)?;
         let after = file.metadata().map_err(unreadable)?;
         let hash = ContentHash::of(&bytes);
         let elf = elf::inspect(&bytes);
@@ -384,12 +384,6 @@ fn check_rights(facts: &Metadata) -> Result<(), String> {
         return Err(format!("is writable by group {}; take that away with chmod g-w", facts.gid()));
     }
     Ok(())
-}
-
-fn read_at_most(file: &mut File, expected: u64, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(expected as usize);
-    file.take(limit + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// What changes when a file is written to; a hint that a read saw two states of it, never a proof that it did not.

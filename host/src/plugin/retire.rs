@@ -86,7 +86,7 @@ enum Held {
     /// Its finalisers did not come back in time.
     Closing(JoinHandle<Ended>),
     /// Closed, and yet mapped.
-    Leftover(Leftover),
+    Leftover(Box<Leftover>),
     /// Nothing of it is in our hands any more.
     Lost,
 }
@@ -164,12 +164,9 @@ fn close(library: Box<Library>, own_threads: Duration) -> Ended {
     match library.close() {
         Ok(Closed::Unmapped) => Ended::Unmapped,
         Ok(Closed::StillMapped(leftover)) => {
-            let mut reasons = vec!["the loader keeps it although it is closed".to_owned()];
-            if report != 0 {
-                reasons.push(format!("{report} destructors of thread-local values were never run"));
-            }
+            let reasons = reasons_of(&leftover, report);
             let bytes = leftover.mapped_bytes();
-            Ended::Still(Held::Leftover(leftover), reasons, bytes)
+            Ended::Still(Held::Leftover(Box::new(leftover)), reasons, bytes)
         }
         Err(library) => {
             let bytes = library.mapped_bytes();
@@ -177,6 +174,19 @@ fn close(library: Box<Library>, own_threads: Duration) -> Ended {
             Ended::Still(Held::Open(library), reasons, bytes)
         }
     }
+}
+
+fn reasons_of(leftover: &Leftover, destructors: u32) -> Vec<String> {
+    if !leftover.is_loaded() {
+        let symbols = "it is unloaded, but it has read its own symbols, as printing a backtrace does, and they stay mapped; \
+                       run the server without RUST_BACKTRACE";
+        return vec![symbols.into()];
+    }
+    let mut reasons = vec!["the loader keeps it although it is closed".to_owned()];
+    if destructors != 0 {
+        reasons.push(format!("{destructors} destructors of thread-local values were never run"));
+    }
+    reasons
 }
 
 /// Gives the number of destructors left, or why it cannot be closed. A thread counts as gone when the kernel says so: one
@@ -266,7 +276,7 @@ async fn again(retained: Retained, runtimes: &[Handle], limits: &RetireLimits) -
             Closed::Unmapped => Outcome::Unloaded,
             Closed::StillMapped(leftover) => {
                 let (reasons, bytes) = (info.reasons.clone(), leftover.mapped_bytes());
-                self::retained(info, Held::Leftover(leftover), reasons, bytes)
+                self::retained(info, Held::Leftover(Box::new(leftover)), reasons, bytes)
             }
         },
         Held::Lost => Outcome::Retained(Retained { info, held: Held::Lost }),

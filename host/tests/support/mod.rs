@@ -1,5 +1,6 @@
 //! What the tests of the loader share: libraries made on the spot by the C compiler, a plugin folder, private copies.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use moult_host::plugin::error::ModuleError;
 use moult_host::plugin::folder::{FolderRules, FolderScanner, Found};

@@ -2,16 +2,17 @@
 //!
 //! A library that is overwritten or cut while it is mapped kills the process, and opening a path a second time hands back
 //! what was loaded from it first. So each generation gets a file of its own, under a name that is never used twice while
-//! anything of it is mapped, in a folder where nobody else writes. The content is compared three times: with what was
-//! found, after the copy was written, and right before it is loaded.
+//! anything of it is mapped, in a folder where nobody else writes. The content is compared twice: with what was found, and
+//! right before it is loaded with what was written, so that what was probed is what is loaded.
 
+use super::bytes::FileBytes;
 use super::elf;
 use super::hash::ContentHash;
 use super::sys;
 use crate::plugin::error::{EVERY_MODULE, Fault, ModuleError, Stage};
 use crate::plugin::folder::Found;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -90,7 +91,6 @@ impl Generations {
             keep: false,
         };
         copy.fill(file, &bytes).map_err(|e| self.unwritable(module, &e))?;
-        copy.verify(Stage::Copy)?;
         Ok(copy)
     }
 
@@ -137,15 +137,13 @@ fn wipe(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn read_source(found: &Found) -> Result<Vec<u8>, ModuleError> {
+fn read_source(found: &Found) -> Result<FileBytes, ModuleError> {
     let read = || {
-        let file = OpenOptions::new()
+        let mut file = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
             .open(&found.path)?;
-        let mut bytes = Vec::with_capacity(found.size as usize);
-        file.take(found.size + 1).read_to_end(&mut bytes)?;
-        io::Result::Ok(bytes)
+        FileBytes::read(&mut file, found.size)
     };
     read().map_err(|e| {
         let reason = format!("the file {} cannot be read: {e}", found.path.display());
@@ -204,8 +202,7 @@ impl PrivateCopy {
             let mut options = OpenOptions::new();
             let mut file = options.read(true).custom_flags(libc::O_NOFOLLOW).open(&self.path)?;
             let facts = file.metadata()?;
-            let mut bytes = Vec::with_capacity(facts.len() as usize);
-            file.read_to_end(&mut bytes)?;
+            let bytes = FileBytes::read(&mut file, facts.len())?;
             io::Result::Ok(((facts.dev(), facts.ino()), ContentHash::of(&bytes)))
         };
         let shown = self.path.display();

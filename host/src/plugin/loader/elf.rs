@@ -109,10 +109,10 @@ pub fn clear_nodelete(bytes: &mut [u8]) -> Result<bool, ElfProblem> {
     let image = Image::parse(bytes)?;
     let endian = image.endian;
     let Some((position, flags)) = image.flags_1()? else { return Ok(false) };
-    if flags & elf::DF_1_NODELETE.0 as u64 == 0 {
+    if flags & elf::DF_1_NODELETE.0 == 0 {
         return Ok(false);
     }
-    let cleared = flags & !(elf::DF_1_NODELETE.0 as u64);
+    let cleared = flags & !elf::DF_1_NODELETE.0;
     let word = if endian == Endianness::Little { cleared.to_le_bytes() } else { cleared.to_be_bytes() };
     let value = bytes.get_mut(position + DYN_SIZE / 2..position + DYN_SIZE);
     value.ok_or_else(|| unfit("its dynamic section lies outside the file"))?.copy_from_slice(&word);
@@ -230,8 +230,8 @@ impl<'a> Image<'a> {
             }
         }
         let flags = self.flags_1()?.map_or(0, |(_, flags)| flags);
-        facts.nodelete = flags & elf::DF_1_NODELETE.0 as u64 != 0;
-        facts.program = flags & elf::DF_1_PIE.0 as u64 != 0;
+        facts.nodelete = flags & elf::DF_1_NODELETE.0 != 0;
+        facts.program = flags & elf::DF_1_PIE.0 != 0;
         for offset in needed {
             let name = strings
                 .and_then(|table: u64| self.string_at(table.checked_add(offset)?))

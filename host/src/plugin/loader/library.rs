@@ -242,8 +242,13 @@ impl Leftover {
         self.look()
     }
 
+    /// Whether the loader still has it. If not, it is its own symbols that it once read and that nobody gives back.
+    pub(in crate::plugin) fn is_loaded(&self) -> bool {
+        mapped::is_loaded(self.copy.path())
+    }
+
     fn look(mut self) -> Closed {
-        if mapped::is_loaded(self.copy.path()) {
+        if self.is_loaded() || mapped::is_mapped(self.copy.path()) {
             return Closed::StillMapped(self);
         }
         self.copy.release();

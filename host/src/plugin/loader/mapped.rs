@@ -37,6 +37,14 @@ pub fn is_loaded(path: &Path) -> bool {
     search.found
 }
 
+/// Whether anything of this file is mapped, by the loader or by anybody else: a library that prints a backtrace maps its
+/// own file to read its symbols, and never gives that back.
+pub fn is_mapped(path: &Path) -> bool {
+    let path = path.to_string_lossy();
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    maps.lines().any(|line| line.contains(&*path))
+}
+
 /// What the mappings of this file cost, its uninitialised data included.
 pub fn bytes_of(path: &Path) -> MappedBytes {
     match fs::read_to_string("/proc/self/smaps") {

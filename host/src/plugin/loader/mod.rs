@@ -1,7 +1,7 @@
 //! From a file to a library in this process, and out again. The only place of this room, beside the bridge, with
 //! `unsafe` in it.
 //!
-//! * `hash`: a file's identity;
+//! * `bytes`, `hash`: a file's content and its identity;
 //! * `elf`: what a file says of itself, without running any of it;
 //! * `copy`: the private copy that is probed and loaded;
 //! * `decl`: the exported declaration, compared and copied out;
@@ -10,6 +10,7 @@
 //! * `crash`: the last words of a server that a module takes down;
 //! * `sys`: small questions to the operating system.
 
+mod bytes;
 pub mod confine;
 pub mod copy;
 pub mod crash;
@@ -22,6 +23,7 @@ pub mod process;
 pub mod residence;
 pub mod sys;
 
+pub use bytes::FileBytes;
 pub use copy::{Generations, PrivateCopy};
 pub use hash::ContentHash;
 pub use library::{Closed, Leftover, Library, LibraryId};
