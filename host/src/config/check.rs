@@ -54,7 +54,7 @@ fn summary(path: &Path, config: &Config) -> String {
     let modules = config.vhosts.keys().flat_map(|vhost| config.modules_for(vhost).into_keys());
     let modules: std::collections::BTreeSet<_> = modules.collect();
     format!(
-        "{}: ok, {} vhosts, {} listeners, {} modules with options",
+        "{}: ok; vhosts: {}, listeners: {}, modules with options: {}",
         path.display(),
         config.vhosts.len(),
         config.listeners.len(),

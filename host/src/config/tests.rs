@@ -425,7 +425,7 @@ fn a_check_tells_everything_and_starts_nothing() {
     std::fs::write(&path, SMALL).unwrap();
     let report = check::check_file(&path);
     assert!(
-        report.ok && report.text.contains("ok, 1 vhosts, 5 listeners") && report.text.contains("warning: "),
+        report.ok && report.text.contains("ok; vhosts: 1, listeners: 5") && report.text.contains("warning: "),
         "{report:?}"
     );
     std::fs::write(&path, "[limits]\ndepth = 0\n").unwrap();

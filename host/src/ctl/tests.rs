@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, oneshot, watch};
 
-use super::client::test_run;
+use super::client::{test_prompt, test_run};
 use super::{Control, ControlSocket, InstanceLock, LogSource};
 use crate::command::{
     Answer, ArgKind, Call, CommandError, CommandProvider, CommandResult, CommandSpec, ErrorKind, Phase,
@@ -213,4 +213,21 @@ async fn a_body_beyond_the_bound_is_refused() {
     let (code, _, err) = server.ctl(&["echo_say", &"x".repeat(2 << 20)]).await;
     assert_eq!(code, 2, "{err}");
     assert!(err.contains("not understood"), "{err}");
+}
+
+#[tokio::test]
+async fn the_prompt_runs_line_after_line_until_quit() {
+    let server = Server::start();
+    let socket = server.socket();
+    let lines = "echo_say 'one line'\n\n  registered_users a.b \nreigster\necho_say 'open\nregister ann a.b x\nquit\necho_say never\n";
+    let said = tokio::task::spawn_blocking(move || test_prompt(&socket, lines)).await.unwrap();
+    let expected = [
+        "one line",
+        "a.b",
+        "b",
+        "There is no command \"reigster\". Did you mean \"register\"?",
+        "A quote is not closed.",
+        "ann exists already.",
+    ];
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
 }

@@ -46,7 +46,9 @@ fn attached(socket: &Path, log_only: bool, out: &mut dyn Write) -> Outcome {
     }
     // The thread ends with the log or with this process, whichever is first; there is nothing to wait for.
     thread::spawn(move || show(log));
-    prompt(socket, &mut io::stdin().lock(), out)
+    let stdin = io::stdin();
+    let is_terminal = stdin.is_terminal();
+    prompt(socket, &mut stdin.lock(), is_terminal, out)
 }
 
 /// Log lines go to standard error, so that the answers alone can be sent elsewhere.
@@ -68,8 +70,12 @@ fn show_unless(quiet: &AtomicBool, mut errors: impl BufRead) {
     }
 }
 
-fn prompt(socket: &Path, input: &mut impl BufRead, out: &mut dyn Write) -> Outcome {
-    let is_terminal = io::stdin().is_terminal();
+pub(super) fn prompt(
+    socket: &Path,
+    input: &mut impl BufRead,
+    is_terminal: bool,
+    out: &mut dyn Write,
+) -> Outcome {
     let mut line = String::new();
     loop {
         if is_terminal {

@@ -102,3 +102,11 @@ pub(super) fn test_run(line: Vec<String>) -> (u8, String, String) {
     let code = run(Cli::try_parse_from(line).expect("a command line of moultctl"), &mut out, &mut err);
     (code, String::from_utf8(out).expect("text"), String::from_utf8(err).expect("text"))
 }
+
+/// What the live prompt answers to these lines.
+#[cfg(test)]
+pub(super) fn test_prompt(socket: &std::path::Path, lines: &str) -> String {
+    let mut out = Vec::new();
+    live::prompt(socket, &mut lines.as_bytes(), false, &mut out).expect("the prompt ends with its input");
+    String::from_utf8(out).expect("text")
+}
