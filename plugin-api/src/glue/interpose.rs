@@ -9,7 +9,7 @@
 //!
 //! A key that the library gives back itself is forgotten too: its number may by then belong to somebody else.
 
-use super::panics::thread_token;
+use super::panics::{sweep_hosts, thread_token};
 use crate::abi::v1::FinalReport;
 use libc::{c_int, c_void, pthread_attr_t, pthread_key_t, pthread_t};
 use std::cell::Cell;
@@ -256,16 +256,27 @@ fn run_keys() -> u32 {
 /// Counts what still ties the library to the process. Keys are given back only when no own thread runs that could use
 /// them; so it may be asked again until none does.
 pub extern "C" fn final_report(out: &mut FinalReport) {
+    sweep_hosts();
     let starting = STARTING.load(Ordering::SeqCst);
-    let alive: Vec<OwnThread> = lock(&THREADS).iter().copied().filter(OwnThread::is_alive).collect();
-    let own_threads = starting + u32::try_from(alive.len()).unwrap_or(u32::MAX);
+    let (alive, a_thread) = living_threads();
+    let own_threads = starting.saturating_add(alive);
     let keys_deleted = if own_threads == 0 { give_keys_back() } else { 0 };
-    *out = FinalReport {
-        own_threads,
-        leftover_destructors: u32::try_from(lock(&OWED).len()).unwrap_or(u32::MAX),
-        keys_deleted,
-        a_thread: alive.first().map_or(0, |thread| thread.tid),
-    };
+    *out = FinalReport { own_threads, leftover_destructors: leftover_destructors(), keys_deleted, a_thread };
+}
+
+/// How many own threads live, and the id of one. Lists are freed as soon as they are empty, here and below: after the
+/// library is closed nobody would do it.
+fn living_threads() -> (u32, u32) {
+    let mut threads = lock(&THREADS);
+    threads.retain(OwnThread::is_alive);
+    threads.shrink_to_fit();
+    (u32::try_from(threads.len()).unwrap_or(u32::MAX), threads.first().map_or(0, |thread| thread.tid))
+}
+
+fn leftover_destructors() -> u32 {
+    let mut owed = lock(&OWED);
+    owed.shrink_to_fit();
+    u32::try_from(owed.len()).unwrap_or(u32::MAX)
 }
 
 fn give_keys_back() -> u32 {
