@@ -10,9 +10,24 @@ pub fn process_time() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// How far the server's local time is ahead of UTC now, in seconds; negative west of Greenwich.
+pub fn utc_offset() -> i64 {
+    // SAFETY: `tm` is plain numbers and a pointer, for which all zeros are lawful; both calls write to what they are given.
+    unsafe {
+        let mut local: libc::tm = std::mem::zeroed();
+        let now = libc::time(std::ptr::null_mut());
+        if libc::localtime_r(&raw const now, &raw mut local).is_null() { 0 } else { local.tm_gmtoff }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_place_is_further_than_a_day_from_greenwich() {
+        assert!(utc_offset().abs() < 86_400 && utc_offset() % 60 == 0);
+    }
 
     #[test]
     fn processor_time_grows_with_work() {

@@ -20,7 +20,7 @@ mod raw_host;
 mod reply;
 pub mod task;
 
-pub use clock::process_time;
+pub use clock::{process_time, utc_offset};
 pub use instance::{create, table};
 pub use panics::install as install_panic_hook;
 

@@ -74,9 +74,10 @@ impl Host {
         Op::start(self, op::SLEEP, millis(time), "", b"", nothing)
     }
 
-    /// Sends an IQ get or set and awaits its answer: the host chooses the id.
+    /// Sends an IQ get or set and awaits its answer. The host chooses the id, and the vhost is the sender unless the
+    /// request names another.
     pub fn send_iq(&self, iq: &IqRequest, timeout: Duration) -> Op<IqAnswer> {
-        let stanza = iq.to_element(self.vhost());
+        let stanza = iq.to_element();
         Op::start(self, op::SEND_IQ, millis(timeout), "", &stanza.to_bytes(), |answer| {
             let text = String::from_utf8(answer.body).map_err(unreadable)?;
             Ok(IqAnswer { stanza: parse_element(&text).map_err(unreadable)? })
@@ -162,18 +163,19 @@ impl IqRequest {
         Self { from: None, to: to.into_owned(), kind: "set", payload }
     }
 
-    /// From this JID instead of the vhost.
+    /// From this JID instead of the vhost. An instance for the whole server must name one.
     pub fn from(mut self, from: Jid<'_>) -> Self {
         self.from = Some(from.into_owned());
         self
     }
 
-    fn to_element(&self, vhost: &str) -> Element {
-        Element::new("iq")
-            .with_attr("type", self.kind)
-            .with_attr("from", self.from.as_ref().map_or(vhost, Jid::as_str))
-            .with_attr("to", self.to.as_str())
-            .with_child(self.payload.clone())
+    fn to_element(&self) -> Element {
+        let iq = Element::new("iq").with_attr("type", self.kind).with_attr("to", self.to.as_str());
+        let iq = match &self.from {
+            Some(from) => iq.with_attr("from", from.as_str()),
+            None => iq,
+        };
+        iq.with_child(self.payload.clone())
     }
 }
 

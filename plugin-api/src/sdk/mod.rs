@@ -25,7 +25,7 @@ mod stanza;
 pub mod store;
 mod timer;
 
-pub use crate::glue::process_time;
+pub use crate::glue::{process_time, utc_offset};
 pub use command::{CommandAnswer, CommandArg, CommandError, CommandEvent, CommandSpec, Request};
 pub use element::{Element, Node};
 pub use error::{Condition, ErrorType, HostError, StanzaError, Stop};

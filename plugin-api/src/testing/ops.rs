@@ -76,9 +76,12 @@ impl FakeHost {
 
     fn send_iq(&self, deadline: u64, body: &[u8]) -> State {
         let request = std::str::from_utf8(body).ok().and_then(|text| parse_element(text).ok());
-        let Some(request) = request.filter(|r| r.name() == "iq") else {
+        let Some(mut request) = request.filter(|r| r.name() == "iq") else {
             return failed("bad-request", "what was sent is no IQ");
         };
+        if request.attr("from").is_none() {
+            request.set_attr("from", self.vhost());
+        }
         let answer = self.responders().iqs.as_mut().and_then(|answer| answer(&request));
         match answer {
             Some(answer) => done(OpReply { body: answer.to_bytes(), ..OpReply::default() }),

@@ -13,8 +13,17 @@ module_options! {
     pub struct Options {
         /// Domains this service answers on; @HOST@ stands for the vhost.
         hosts: Vec<String> = ["echo.@HOST@"], min 1;
+        /// One domain in the place of `hosts`.
+        host: Option<String> = null;
         /// What service discovery calls it.
         name: String = "Echo";
+    }
+}
+
+impl Options {
+    fn domains(&self, host: &Host) -> Vec<String> {
+        let names = self.host.as_ref().map_or(self.hosts.as_slice(), std::slice::from_ref);
+        names.iter().map(|name| host.expand(name)).collect()
     }
 }
 
@@ -37,7 +46,7 @@ impl Module for Echo {
     type Options = Options;
 
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
-        let names = options.hosts.iter().map(|name| host.expand(name));
+        let names = options.domains(host).into_iter();
         let domains: Result<_, _> = names.map(|name| Domain::register(host, name, &options.name)).collect();
         Started::running(Self { host: host.clone(), domains: Mutex::new(domains?) })
     }
@@ -90,7 +99,7 @@ impl Echo {
     /// New domains first, so that a refused one changes nothing; then the old ones that are no longer wanted.
     fn move_to(&self, options: &Options) -> Result<(), HostError> {
         let mut domains = self.domains.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted: Vec<String> = options.hosts.iter().map(|name| self.host.expand(name)).collect();
+        let wanted = options.domains(&self.host);
         let mut added = Vec::new();
         for name in wanted.iter().filter(|name| domains.iter().all(|d| d.name != **name)) {
             match Domain::register(&self.host, name.clone(), &options.name) {
@@ -187,6 +196,13 @@ mod tests {
             items.iter().map(|i| (i.jid.as_str(), i.name.as_str())).collect::<Vec<_>>(),
             [("b.example.org", "Parrot")]
         );
+    }
+
+    #[test]
+    fn one_host_stands_in_the_place_of_the_list() {
+        let host = FakeHost::new("example.org");
+        let _echo = host.start::<Echo>(r#"{"host": "parrot.@HOST@"}"#);
+        assert_eq!(host.registered(registration::ROUTE_GLOBAL), ["parrot.example.org"]);
     }
 
     #[test]

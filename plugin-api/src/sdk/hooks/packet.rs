@@ -5,7 +5,7 @@ use crate::abi::v1::Call;
 use crate::hooks::name;
 use crate::sdk::element::Element;
 use crate::sdk::handler::{Answer, Event};
-use crate::sdk::{Host, Stanza};
+use crate::sdk::{Condition, Host, Stanza};
 
 /// What happens to a stanza after a filter.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,11 +17,22 @@ pub enum Packet {
     Replace(Vec<u8>),
     /// These bytes go on, and no further handler sees them: see [`Packet::pass_and_stop`].
     StopWith(Vec<u8>),
-    /// It ends here, for this reason.
+    /// It ends here, for this reason. When it was a request, its sender gets an error: the reason, where that is the name
+    /// of a condition (see [`Packet::refuse`]), else `service-unavailable`.
     Drop(String),
 }
 
 impl Packet {
+    /// It ends here, and if it was a request its sender gets this error.
+    pub fn refuse(condition: Condition) -> Self {
+        Packet::Drop(condition.name().to_owned())
+    }
+
+    /// It ends here, because this module has answered it or will.
+    pub fn answered() -> Self {
+        Packet::Drop("answered".to_owned())
+    }
+
     /// This goes on in its place.
     pub fn replace(stanza: &Element) -> Self {
         Packet::Replace(stanza.to_bytes())

@@ -1,0 +1,227 @@
+//! Service discovery (XEP-0030) of the server and of its accounts.
+//!
+//! What is answered is what all modules of the vhost have declared: their features, identities and items, collected by the
+//! host. The operator can add features, items and contact addresses (XEP-0157). Accounts answer only their own owner,
+//! because to others an answer would tell that the account exists.
+
+mod contact;
+
+use contact::contact_form;
+use moult_plugin_api::hooks::{Identity, Item};
+use moult_plugin_api::prelude::*;
+use std::sync::Arc;
+
+module_options! {
+    /// Options of mod_disco.
+    pub struct Options {
+        /// What the server is called.
+        name: String = "Moult";
+        /// Features to announce besides those of the modules.
+        extra_features: Vec<String> = [];
+        /// JIDs to list besides those of the modules; a name may follow each after a blank.
+        extra_items: Vec<String> = [];
+        /// Where to report abuse: addresses such as "mailto:abuse@example.org".
+        abuse_addresses: Vec<String> = [];
+        /// Where to reach the administrators.
+        admin_addresses: Vec<String> = [];
+        /// Where to give feedback.
+        feedback_addresses: Vec<String> = [];
+        /// Where to reach sales.
+        sales_addresses: Vec<String> = [];
+        /// Where to report a vulnerability.
+        security_addresses: Vec<String> = [];
+        /// Where the server's state is published.
+        status_addresses: Vec<String> = [];
+        /// Where to get help.
+        support_addresses: Vec<String> = [];
+    }
+}
+
+/// The module on one vhost.
+#[derive(Debug)]
+pub struct Discovery {
+    host: Host,
+    options: Options,
+    contact: Option<Element>,
+}
+
+impl Module for Discovery {
+    type Options = Options;
+
+    fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
+        host.on_iq(ns::DISCO_INFO, Self::server_info)?;
+        host.on_iq(ns::DISCO_ITEMS, Self::server_items)?;
+        host.on_iq(IqSpec::new(ns::DISCO_INFO).on_accounts(), Self::account_info)?;
+        host.on_iq(IqSpec::new(ns::DISCO_ITEMS).on_accounts(), Self::account_items)?;
+        host.identity("", "server", "im", &options.name)?;
+        Started::running(Self { host: host.clone(), contact: contact_form(&options), options })
+    }
+}
+
+impl Discovery {
+    async fn server_info(self: Arc<Self>, iq: Iq<'static>) -> Result<Element, StanzaError> {
+        let query = empty(&iq, ns::DISCO_INFO)?;
+        let mut disco = self.host.disco(self.host.vhost(), Target::Server).await?;
+        disco.features.extend(self.options.extra_features.iter().cloned());
+        Ok(info(query, &disco.identities, disco.features).with_children(self.contact.clone()))
+    }
+
+    async fn server_items(self: Arc<Self>, iq: Iq<'static>) -> Result<Element, StanzaError> {
+        let query = empty(&iq, ns::DISCO_ITEMS)?;
+        let mut items = self.host.disco(self.host.vhost(), Target::Server).await?.items;
+        items.extend(self.options.extra_items.iter().map(|text| extra_item(text)));
+        Ok(query.with_children(items.iter().map(item)))
+    }
+
+    async fn account_info(self: Arc<Self>, iq: Iq<'static>) -> Result<Element, StanzaError> {
+        own(&iq)?;
+        let query = empty(&iq, ns::DISCO_INFO)?;
+        let mut disco = self.host.disco(self.host.vhost(), Target::Account).await?;
+        // XEP-0030 3.1 with the registry: an account of this server.
+        disco.identities.insert(
+            0,
+            Identity { category: "account".into(), kind: "registered".into(), name: String::new() },
+        );
+        Ok(info(query, &disco.identities, disco.features))
+    }
+
+    fn account_items(&self, iq: &Iq<'_>) -> Result<Element, StanzaError> {
+        own(iq)?;
+        empty(iq, ns::DISCO_ITEMS)
+    }
+}
+
+/// Whether the owner of the account asks. To everybody else there is no such account (RFC 6121 8.5.1).
+fn own(iq: &Iq<'_>) -> Result<(), StanzaError> {
+    if iq.from().bare() == iq.to().bare() {
+        Ok(())
+    } else {
+        Err(StanzaError::new(Condition::ServiceUnavailable, ""))
+    }
+}
+
+/// The answer's query, without content. There are no nodes.
+fn empty(iq: &Iq<'_>, ns: &str) -> Result<Element, StanzaError> {
+    iq.require_get()?;
+    if !iq.payload()?.attr_s("node").is_empty() {
+        return Err(StanzaError::item_not_found("there is no such node"));
+    }
+    Ok(Element::new("query").with_ns(ns))
+}
+
+fn info(query: Element, identities: &[Identity], mut features: Vec<String>) -> Element {
+    features.sort_unstable();
+    features.dedup();
+    let identities = identities.iter().map(|identity| {
+        let element = Element::new("identity");
+        let element = element.with_attr("category", &*identity.category).with_attr("type", &*identity.kind);
+        named(element, &identity.name)
+    });
+    let features = features.into_iter().map(|feature| Element::new("feature").with_attr("var", feature));
+    query.with_children(identities).with_children(features)
+}
+
+fn item(item: &Item) -> Element {
+    let element = named(Element::new("item").with_attr("jid", &*item.jid), &item.name);
+    if item.node.is_empty() { element } else { element.with_attr("node", &*item.node) }
+}
+
+fn named(element: Element, name: &str) -> Element {
+    if name.is_empty() { element } else { element.with_attr("name", name) }
+}
+
+/// `conference.example.org Chat rooms`.
+fn extra_item(text: &str) -> Item {
+    let (jid, name) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
+    Item { jid: jid.to_owned(), name: name.trim().to_owned(), node: String::new() }
+}
+
+export_module! {
+    module: Discovery,
+    xeps: ["0030" "2.5.0", "0157" "1.1.1", "0128" "1.0.1"],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moult_plugin_api::testing::{FakeHost, Instance, IqResult};
+
+    const ALICE: &str = "alice@example.org/x";
+
+    fn ask(module: &Instance, to: &str, what: &str) -> IqResult {
+        module.iq_get(ALICE, to, &format!("<query xmlns='http://jabber.org/protocol/disco#{what}'/>"))
+    }
+
+    fn vars(query: &Element) -> Vec<&str> {
+        query.elements().filter(|e| e.name() == "feature").map(|e| e.attr_s("var")).collect()
+    }
+
+    #[test]
+    fn the_server_tells_what_modules_declared_and_what_was_added() {
+        let host = FakeHost::new("example.org");
+        let module =
+            host.start::<Discovery>(r#"{"name": "Home", "extra_features": ["urn:extra", "urn:extra"]}"#);
+        let query = ask(&module, "example.org", "info").unwrap().unwrap();
+        let identity = query.subtag("identity").unwrap();
+        assert_eq!(
+            (identity.attr_s("category"), identity.attr_s("type"), identity.attr_s("name")),
+            ("server", "im", "Home")
+        );
+        assert_eq!(vars(&query), [ns::DISCO_INFO, ns::DISCO_ITEMS, "urn:extra"]);
+        assert!(query.subtag("x").is_none());
+    }
+
+    #[test]
+    fn items_are_listed_with_their_names() {
+        let host = FakeHost::new("example.org");
+        let module =
+            host.start::<Discovery>(r#"{"extra_items": ["a.example.org Chat  rooms", " b.example.org "]}"#);
+        let query = ask(&module, "example.org", "items").unwrap().unwrap();
+        let items: Vec<_> = query.elements().map(|e| (e.attr_s("jid"), e.attr("name"))).collect();
+        assert_eq!(items, [("a.example.org", Some("Chat  rooms")), ("b.example.org", None)]);
+    }
+
+    #[test]
+    fn contact_addresses_are_a_form() {
+        let host = FakeHost::new("example.org");
+        let module = host.start::<Discovery>(r#"{"abuse_addresses": ["mailto:a@b", "xmpp:a@b"]}"#);
+        let query = ask(&module, "example.org", "info").unwrap().unwrap();
+        let fields: Vec<_> = query.subtag("x").unwrap().elements().collect();
+        assert_eq!(
+            (fields[0].attr_s("var"), fields[0].subtag_text("value")),
+            ("FORM_TYPE", ns::SERVERINFO.to_owned())
+        );
+        assert_eq!(
+            (fields[1].attr_s("var"), fields[1].elements().count(), fields.len()),
+            ("abuse-addresses", 2, 2)
+        );
+    }
+
+    #[test]
+    fn accounts_answer_their_owner_alone() {
+        let host = FakeHost::new("example.org");
+        let module = host.start::<Discovery>("{}");
+        let query = ask(&module, "alice@example.org", "info").unwrap().unwrap();
+        assert_eq!(query.subtag("identity").unwrap().attr_s("category"), "account");
+        assert_eq!(vars(&query), [ns::DISCO_INFO, ns::DISCO_ITEMS]);
+        assert_eq!(ask(&module, "alice@example.org", "items").unwrap().unwrap().children(), []);
+        for what in ["info", "items"] {
+            assert_eq!(
+                ask(&module, "bob@example.org", what).unwrap_err().condition,
+                Condition::ServiceUnavailable
+            );
+        }
+    }
+
+    #[test]
+    fn there_are_no_nodes_and_sets_are_not_allowed() {
+        let host = FakeHost::new("example.org");
+        let module = host.start::<Discovery>("{}");
+        let query = "<query xmlns='http://jabber.org/protocol/disco#info' node='n'/>";
+        assert_eq!(
+            module.iq_get(ALICE, "example.org", query).unwrap_err().condition,
+            Condition::ItemNotFound
+        );
+        assert_eq!(module.iq_set(ALICE, "example.org", query).unwrap_err().condition, Condition::NotAllowed);
+    }
+}

@@ -1,0 +1,195 @@
+//! In-band registration (XEP-0077), for users who have logged in: they ask what is registered, change their password and
+//! cancel their account.
+//!
+//! Making an account before login happens on a stream that has no address yet, where no module is asked; it is not
+//! offered, and the stream feature is not announced. Accounts are made by `moultctl register`.
+//!
+//! Changes are limited per client address and time (per account where the address is not known, because the module was
+//! loaded after the session began). The limits hold over a swap.
+
+mod limits;
+
+use limits::Limits;
+use moult_plugin_api::hooks::{SessionClosed, SessionOpened};
+use moult_plugin_api::prelude::*;
+use moult_plugin_api::sdk::hooks::Notice;
+use moult_plugin_api::serde_json;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+const SCHEMA: u32 = 1;
+
+module_options! {
+    /// Options of mod_register.
+    pub struct Options {
+        /// Fewest characters of a password.
+        password_length: usize = 8, min 1, max 1024;
+        /// Changes per address within the time below; 0 forbids them all.
+        limit: u32 = 5, min 0;
+        /// After what time the count begins anew.
+        limit_interval: Duration = "10m", min 1000;
+        /// Whether accounts may be cancelled.
+        allow_cancel: bool = true;
+    }
+}
+
+/// The module on one vhost.
+#[derive(Debug)]
+pub struct Register {
+    host: Host,
+    options: Options,
+    limits: Mutex<Limits>,
+}
+
+/// What a set asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Wish {
+    Cancel,
+    Password { user: String, password: String },
+}
+
+impl Module for Register {
+    type Options = Options;
+
+    fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
+        host.on_iq(ns::REGISTER, Self::answer)?;
+        host.on_session_opened(50, Self::opened)?;
+        host.on_session_closed(50, Self::closed)?;
+        host.every(options.limit_interval, |this: &Register, _: &Tick| this.limits().begin_anew())?;
+        Started::running(Self { host: host.clone(), options, limits: Mutex::default() })
+    }
+
+    fn export_state(&self) -> Option<(u32, Vec<u8>)> {
+        let state = serde_json::to_vec(&*self.limits()).expect("texts and numbers are JSON");
+        Some((SCHEMA, state))
+    }
+
+    fn import_state(&self, schema: u32, bytes: &[u8]) -> Result<(), Stop> {
+        if schema != SCHEMA {
+            return Err(Stop::new(format!("state of schema {schema} cannot be read")));
+        }
+        *self.limits() = serde_json::from_slice(bytes)?;
+        Ok(())
+    }
+}
+
+impl Register {
+    fn limits(&self) -> MutexGuard<'_, Limits> {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn opened(&self, session: &Notice<'_, SessionOpened>) {
+        self.limits().opened(session.jid.as_str(), &session.what.ip);
+    }
+
+    fn closed(&self, session: &Notice<'_, SessionClosed>) {
+        self.limits().closed(session.jid.as_str());
+    }
+
+    async fn answer(self: Arc<Self>, iq: Iq<'static>) -> IqReply {
+        match self.carry_out(&iq).await {
+            Ok(reply) => reply,
+            Err(error) => error.into(),
+        }
+    }
+
+    async fn carry_out(&self, iq: &Iq<'static>) -> Result<IqReply, StanzaError> {
+        let user = self.user(iq)?;
+        if iq.is_get() {
+            return Ok(registered(user).into());
+        }
+        match wish(iq.payload()?)? {
+            Wish::Cancel => self.cancel(iq).await,
+            Wish::Password { user: named, password } => {
+                if !named.eq_ignore_ascii_case(user) {
+                    return Err(StanzaError::not_allowed("accounts are made by the server's administrator"));
+                }
+                self.change(iq, &password).await
+            }
+        }
+    }
+
+    /// Who asks. Only users of this vhost have something registered here.
+    fn user<'a>(&self, iq: &'a Iq<'_>) -> Result<&'a str, StanzaError> {
+        let local = iq.from().domain() == self.host.vhost();
+        let user = iq.from().localpart().filter(|_| local);
+        user.ok_or_else(|| {
+            StanzaError::new(Condition::RegistrationRequired, "only users of this server can register here")
+        })
+    }
+
+    fn count(&self, iq: &Iq<'_>) -> Result<(), StanzaError> {
+        if self.limits().count(iq.from(), self.options.limit) {
+            return Ok(());
+        }
+        info!(self.host.about(iq.from()), "too many changes of registration");
+        Err(StanzaError::new(
+            Condition::ResourceConstraint,
+            "too many changes from this address: try again later",
+        ))
+    }
+
+    async fn change(&self, iq: &Iq<'_>, password: &str) -> Result<IqReply, StanzaError> {
+        if password.chars().count() < self.options.password_length {
+            let text = format!("a password has at least {} characters", self.options.password_length);
+            return Err(StanzaError::new(Condition::NotAcceptable, text));
+        }
+        self.count(iq)?;
+        self.host.set_password(&iq.from().bare(), password).await?;
+        info!(self.host.about(iq.from()), "the password was changed");
+        Ok(().into())
+    }
+
+    /// The result is sent before the account and with it this session ends: afterwards nobody could read it.
+    async fn cancel(&self, iq: &Iq<'static>) -> Result<IqReply, StanzaError> {
+        if !self.options.allow_cancel {
+            return Err(StanzaError::not_allowed("accounts cannot be cancelled here"));
+        }
+        self.count(iq)?;
+        let account = iq.from().bare();
+        if !self.host.account_exists(&account).await? {
+            return Err(StanzaError::item_not_found("there is no such account"));
+        }
+        let result = Element::new("iq").with_attr("type", "result").with_attr("id", iq.id());
+        self.host.route_element(iq.to(), iq.from(), &result)?;
+        match self.host.remove_account(&account).await {
+            Ok(()) => info!(self.host.about(&account), "the account was cancelled by its user"),
+            Err(error) => error!(self.host.about(&account), "the account could not be cancelled: {error}"),
+        }
+        Ok(IqReply::Ignore)
+    }
+}
+
+fn registered(user: &str) -> Element {
+    Element::new("query")
+        .with_ns(ns::REGISTER)
+        .with_child(Element::new("registered"))
+        .with_child(Element::new("username").with_text(user))
+        .with_child(Element::new("password"))
+}
+
+fn wish(query: &Element) -> Result<Wish, StanzaError> {
+    if query.subtag("remove").is_some() {
+        // XEP-0077 3.2: nothing else may stand beside it.
+        let alone = query.elements().count() == 1;
+        return if alone {
+            Ok(Wish::Cancel)
+        } else {
+            Err(StanzaError::bad_request("<remove/> stands alone"))
+        };
+    }
+    match (query.subtag("username"), query.subtag("password")) {
+        (Some(user), Some(password)) => Ok(Wish::Password { user: user.text(), password: password.text() }),
+        _ => Err(StanzaError::bad_request("username and password are needed")),
+    }
+}
+
+export_module! {
+    module: Register,
+    capabilities: ["accounts"],
+    state: { writes: 1, reads: 1 },
+    xeps: ["0077" "2.4"],
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+use super::*;
+use moult_plugin_api::hooks::name;
+use moult_plugin_api::serde_json::json;
+use moult_plugin_api::testing::{FakeHost, Instance, IqResult};
+
+const ALICE: &str = "alice@example.org/x";
+
+fn server(options: &str) -> (FakeHost, Instance) {
+    let host = FakeHost::new("example.org");
+    host.add_account("alice@example.org", "old password");
+    let module = host.start::<Register>(options);
+    (host, module)
+}
+
+fn set(module: &Instance, from: &str, content: &str) -> IqResult {
+    module.iq_set(from, "example.org", &format!("<query xmlns='jabber:iq:register'>{content}</query>"))
+}
+
+fn change(module: &Instance, from: &str, user: &str, password: &str) -> IqResult {
+    set(module, from, &format!("<username>{user}</username><password>{password}</password>"))
+}
+
+fn condition(result: IqResult) -> Condition {
+    result.expect_err("an error").condition
+}
+
+#[test]
+fn a_user_sees_what_is_registered_but_no_password() {
+    let (_host, module) = server("{}");
+    let query = module.iq_get(ALICE, "example.org", "<query xmlns='jabber:iq:register'/>").unwrap().unwrap();
+    assert!(query.subtag("registered").is_some());
+    assert_eq!(
+        (query.subtag_text("username"), query.subtag_text("password")),
+        ("alice".into(), String::new())
+    );
+}
+
+#[test]
+fn a_password_is_changed_by_its_owner_alone() {
+    let (host, module) = server("{}");
+    assert_eq!(change(&module, ALICE, "Alice", "new password"), Ok(None));
+    assert_eq!(host.password("alice@example.org").as_deref(), Some("new password"));
+    assert_eq!(condition(change(&module, ALICE, "bob", "new password")), Condition::NotAllowed);
+    assert_eq!(
+        condition(change(&module, "eve@elsewhere/x", "eve", "new password")),
+        Condition::RegistrationRequired
+    );
+    assert_eq!(condition(change(&module, ALICE, "alice", "short")), Condition::NotAcceptable);
+    assert_eq!(condition(set(&module, ALICE, "<username>alice</username>")), Condition::BadRequest);
+}
+
+#[test]
+fn a_cancelled_account_is_told_before_it_ends() {
+    let (host, module) = server("{}");
+    host.add_session(ALICE, 0);
+    assert_eq!(condition(set(&module, ALICE, "<remove/><x/>")), Condition::BadRequest);
+    // The handler answers by routing the result itself.
+    assert_eq!(condition(set(&module, ALICE, "<remove/>")), Condition::UndefinedCondition);
+    let sent = &host.routed()[0];
+    assert_eq!((sent.to.as_str(), sent.element().attr_s("type")), (ALICE, "result"));
+    assert_eq!(host.password("alice@example.org"), None);
+    assert_eq!(condition(set(&module, ALICE, "<remove/>")), Condition::ItemNotFound);
+}
+
+#[test]
+fn cancelling_can_be_forbidden() {
+    let (host, module) = server(r#"{"allow_cancel": false}"#);
+    assert_eq!(condition(set(&module, ALICE, "<remove/>")), Condition::NotAllowed);
+    assert!(host.password("alice@example.org").is_some());
+}
+
+#[test]
+fn changes_are_limited_per_address_and_time() {
+    let (host, module) = server(r#"{"limit": 2}"#);
+    host.add_account("bob@example.org", "old password");
+    for jid in [ALICE, "bob@example.org/y"] {
+        module.hook(name::SESSION_OPENED, jid, "", &json!({"ip": "192.0.2.7"}), "");
+    }
+    assert_eq!(change(&module, ALICE, "alice", "password 1"), Ok(None));
+    assert_eq!(change(&module, "bob@example.org/y", "bob", "password 2"), Ok(None));
+    assert_eq!(condition(change(&module, ALICE, "alice", "password 3")), Condition::ResourceConstraint);
+    host.advance(Duration::from_secs(600));
+    assert_eq!(change(&module, ALICE, "alice", "password 4"), Ok(None));
+    assert_eq!(host.password("alice@example.org").as_deref(), Some("password 4"));
+}
+
+#[test]
+fn limits_hold_over_a_swap() {
+    let (host, old) = server(r#"{"limit": 1}"#);
+    assert_eq!(change(&old, ALICE, "alice", "password 1"), Ok(None));
+    let (schema, state) = old.export_state().unwrap();
+    let new = host.start_swap::<Register>(r#"{"limit": 1}"#);
+    new.import_state(schema, &state).unwrap();
+    old.stop(StopReason::Swap);
+    assert_eq!(condition(change(&new, ALICE, "alice", "password 2")), Condition::ResourceConstraint);
+    assert!(new.import_state(2, &state).is_err());
+}
