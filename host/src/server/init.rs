@@ -39,12 +39,12 @@ pub fn init(directory: &Path) -> ExitCode {
 }
 
 /// A demo account with its password.
-struct DemoAccount {
-    name: &'static str,
-    password: String,
+pub(super) struct DemoAccount {
+    pub name: &'static str,
+    pub password: String,
 }
 
-fn make(directory: &Path) -> Result<Vec<DemoAccount>, StartError> {
+pub(super) fn make(directory: &Path) -> Result<Vec<DemoAccount>, StartError> {
     let data = directory.join("data");
     for folder in [directory.to_owned(), data.clone(), directory.join("plugins")] {
         fs::create_dir_all(&folder).map_err(|source| StartError::File { path: folder, source })?;

@@ -23,6 +23,8 @@ mod shared;
 mod shutdown;
 mod signals;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -34,6 +36,7 @@ pub use logging::{LogError, Logging};
 pub use shared::Ending;
 
 use crate::config::Config;
+use crate::config::check::check_file;
 
 /// The server did what it was asked to, and ended.
 const OK: u8 = 0;
@@ -67,20 +70,18 @@ pub fn run(config_file: &Path) -> ExitCode {
 
 /// `moultd --check-config FILE`: tells all mistakes and starts nothing.
 pub fn check_config(config_file: &Path) -> ExitCode {
-    match Config::load(config_file) {
-        Ok(_) => {
-            println!("{}: no mistakes.", config_file.display());
-            ExitCode::from(OK)
-        }
-        Err(errors) => {
-            eprintln!("{errors}");
-            ExitCode::from(USAGE)
-        }
+    let report = check_file(config_file);
+    if report.ok {
+        println!("{}", report.text);
+        return ExitCode::from(OK);
     }
+    eprintln!("{}", report.text);
+    ExitCode::from(USAGE)
 }
 
 fn started(config_file: &Path, config: Config) -> Result<Ending, StartError> {
     let logging = Logging::install(&config.log)?;
+    config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = core_runtime(config.server.workers)?;
     let ending = runtime.block_on(assembly::serve(config_file, config, logging));
     runtime.shutdown_timeout(RUNTIME_PATIENCE);
