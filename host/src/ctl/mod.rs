@@ -5,11 +5,9 @@
 
 pub mod client;
 
-mod log_hub;
 mod server;
 mod socket;
 
-pub use log_hub::{LogHub, Tee};
 pub use server::{Control, LogSource};
 pub use socket::{ControlSocket, InstanceLock, SocketError};
 

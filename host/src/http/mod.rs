@@ -15,7 +15,6 @@
 mod api;
 mod auth;
 mod metrics;
-mod module_metrics;
 mod modules;
 mod router;
 mod update;
@@ -24,6 +23,5 @@ mod update;
 mod tests;
 
 pub use metrics::{Exposition, Family, MetricKind, MetricsSource};
-pub use module_metrics::write_modules;
 pub use modules::{ModuleAccess, ModulePaths, ModuleRequest, ModuleResponse};
 pub use router::{Health, HealthSource, HttpParts, HttpServer};
