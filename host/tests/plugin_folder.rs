@@ -245,8 +245,10 @@ fn private_copies_are_private_named_apart_and_wiped() {
     assert_ne!(first.path(), second.path());
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(first.path()), mode(place.copies.dir())), (0o500, 0o700));
-    let stray = place.copies.dir().join("mod_old-1-abc.so");
+    let stray = place.copies.dir().join("mod_old-1-0123456789ab.so");
+    let foreign = place.copies.dir().join("mod_other.so");
     fs::write(&stray, b"x").unwrap();
+    fs::write(&foreign, b"x").unwrap();
 
     // A second server keeps off; a later one begins with an empty folder.
     let dir = place.copies.dir().to_owned();
@@ -258,6 +260,7 @@ fn private_copies_are_private_named_apart_and_wiped() {
     drop(place.copies);
     moult_host::plugin::loader::Generations::open(&dir).unwrap();
     assert!(!stray.exists() && !second.path().exists());
+    assert!(foreign.exists(), "only copies are wiped");
 }
 
 struct Watched {

@@ -104,7 +104,8 @@ impl Retirements {
     /// Tries again to unmap what stayed mapped; gives what went.
     pub async fn sweep(&self) -> Vec<RetainedInfo> {
         let handles = self.core.runtimes();
-        let gone = self.retained.lock().await.sweep(&handles, &self.limits).await;
+        // What is not ready is not waited for: an update asks for this lock too.
+        let gone = self.retained.lock().await.sweep(&handles, &RetireLimits::brief()).await;
         for info in &gone {
             lock(&self.kept).remove(&info.generation);
             tracing::info!(module = info.module, generation = info.generation, "unloaded, late");

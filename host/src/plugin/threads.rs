@@ -19,8 +19,9 @@ use tokio::runtime::Handle;
 
 /// Libraries that a thread remembers without looking into its list.
 const RECENT: usize = 16;
-/// Time between two rounds of waking.
-const ROUND: Duration = Duration::from_millis(1);
+/// Time between the first rounds of waking; it doubles with each, up to the second figure.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 /// From this round on blocking threads are woken too, and wake-up tasks hold their thread until all have one.
 const INSISTENT_ROUND: u32 = 3;
 /// How long a wake-up task may hold its thread.
@@ -179,13 +180,15 @@ pub async fn detach_everywhere(
     begin_retiring(residence);
     quiesce();
     let start = Instant::now();
-    let mut round = 0;
+    let (mut round, mut pause) = (0, FIRST_PAUSE);
     while !residence.is_deserted() {
         if start.elapsed() >= deadline {
             return Err(residence.attached().into_iter().map(|thread| thread.name).collect());
         }
         runtimes.iter().for_each(|runtime| nudge(runtime, residence, round));
-        residence.wait_deserted(ROUND).await;
+        let left = deadline.saturating_sub(start.elapsed());
+        residence.wait_deserted(pause.min(left)).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
         round += 1;
     }
     Ok(())
@@ -223,7 +226,7 @@ fn nudge(runtime: &Handle, residence: &Arc<Residence>, round: u32) {
             }
         });
     }
-    if round >= INSISTENT_ROUND && round.is_multiple_of(INSISTENT_ROUND) {
+    if round >= INSISTENT_ROUND {
         let attached = residence.attached().len();
         (0..attached).for_each(|_| drop(runtime.spawn_blocking(quiesce)));
     }

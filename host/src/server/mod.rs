@@ -37,6 +37,7 @@ pub use shared::Ending;
 
 use crate::config::Config;
 use crate::config::check::check_file;
+use crate::plugin::loader::crash;
 
 /// The server did what it was asked to, and ended.
 const OK: u8 = 0;
@@ -82,6 +83,7 @@ pub fn check_config(config_file: &Path) -> ExitCode {
 fn started(config_file: &Path, config: Config) -> Result<Ending, StartError> {
     let logging = Logging::install(&config.log)?;
     config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    crash::install();
     let runtime = core_runtime(config.server.workers)?;
     let ending = runtime.block_on(assembly::serve(config_file, config, logging));
     runtime.shutdown_timeout(RUNTIME_PATIENCE);

@@ -535,3 +535,12 @@ unsafe impl Send for TaskPtr {}
 unsafe impl Send for HostRef {}
 // SAFETY: as above.
 unsafe impl Sync for HostRef {}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_crate_carries_the_major_of_the_api() {
+        // `abi_stable` compares the crate's version with that of the module's copy of it.
+        assert_eq!(env!("CARGO_PKG_VERSION_MAJOR"), super::API_MAJOR.to_string());
+    }
+}

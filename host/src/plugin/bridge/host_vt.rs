@@ -7,6 +7,7 @@ use super::invoke::{self, PollContext};
 use super::reply::{answer_error, answer_ok};
 use crate::plugin::registration;
 use crate::plugin::services::{BoxFuture, OpError, OpReply, OpRequest};
+use crate::plugin::threads;
 use crate::stanza::{Jid, Stanza};
 use moult_plugin_api::abi::v1::{
     HostRef, HostVt, PollRef, Registration, ReplyRef, TaskPtr, level, op, status,
@@ -188,6 +189,8 @@ unsafe extern "C" fn host_op_wait(ctx: *const u8, id: u64, timeout_ms: u64, repl
 }
 
 fn wait<T>(runtime: &Handle, future: BoxFuture<T>, timeout: Duration) -> Result<T, String> {
+    // Waiting for the host, which has its own deadlines, is not being stuck.
+    let _outside = threads::outside();
     let bounded = async { tokio::time::timeout(timeout, future).await };
     let waited = match Handle::try_current().map(|here| here.runtime_flavor()) {
         // Lets the runtime move its other work to another thread meanwhile.

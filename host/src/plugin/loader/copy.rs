@@ -130,11 +130,23 @@ fn lock(dir: &Path) -> Result<File, Option<io::Error>> {
 fn wipe(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "so") {
+        if path.file_name().is_some_and(|name| is_copy_name(&name.to_string_lossy())) {
             fs::remove_file(path)?;
         }
     }
     Ok(())
+}
+
+/// Whether this is a name that `create` gives: should somebody configure a folder with other things in it, they stay.
+fn is_copy_name(name: &str) -> bool {
+    let Some(stem) = name.strip_suffix(".so") else { return false };
+    let mut parts = stem.split('-');
+    let (module, generation, hash) = (parts.next(), parts.next(), parts.next());
+    let digits =
+        |part: Option<&str>| part.is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()));
+    let is_hash =
+        |part: Option<&str>| part.is_some_and(|p| p.len() == 12 && p.bytes().all(|b| b.is_ascii_hexdigit()));
+    module.is_some_and(|m| !m.is_empty()) && digits(generation) && is_hash(hash)
 }
 
 fn read_source(found: &Found) -> Result<FileBytes, ModuleError> {
@@ -250,6 +262,28 @@ impl Drop for PrivateCopy {
                 tracing::warn!(module = self.module, path = %self.path.display(), "a private copy cannot be removed: {e}");
             }
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_copy_name;
+
+    #[test]
+    fn only_names_of_copies_are_wiped() {
+        for name in ["mod_echo-1-0123456789ab.so", "m-77-ba7816bf8f01-2.so"] {
+            assert!(is_copy_name(name), "{name}");
+        }
+        for name in [
+            "mod_echo.so",
+            "mod-echo.so",
+            "a-b-0123456789ab.so",
+            "m-1-0123.so",
+            ".lock",
+            "m-1-0123456789ab.so.bak",
+        ] {
+            assert!(!is_copy_name(name), "{name}");
         }
     }
 }

@@ -30,7 +30,7 @@ pub struct ElfProblem {
 /// What a whole file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ElfFacts {
-    /// Libraries it needs (`DT_NEEDED`).
+    /// Libraries that would be loaded with it (`DT_NEEDED`, `DT_AUXILIARY`, `DT_FILTER`).
     pub needed: Vec<String>,
     /// Flag `DF_1_NODELETE`: the loader would never unmap it.
     pub nodelete: bool,
@@ -225,7 +225,7 @@ impl<'a> Image<'a> {
         for entry in entries.iter().take_while(|entry| entry.tag(self.endian) != elf::DT_NULL) {
             match entry.tag(self.endian) {
                 elf::DT_STRTAB => strings = Some(entry.val(self.endian)),
-                elf::DT_NEEDED => needed.push(entry.val(self.endian)),
+                elf::DT_NEEDED | elf::DT_AUXILIARY | elf::DT_FILTER => needed.push(entry.val(self.endian)),
                 _ => {}
             }
         }

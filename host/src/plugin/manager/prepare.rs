@@ -109,7 +109,10 @@ impl Manager {
     }
 
     fn keep_file(&self, found: &Found, library: &Library) -> std::io::Result<()> {
-        super::lock(&self.inner.history).keep(found, library.copy().path())
+        // The private copy, except where the loader changed it: then it would no longer have the hash it is kept under.
+        let copy = library.copy();
+        let from = if copy.nodelete_cleared() { &found.path } else { copy.path() };
+        super::lock(&self.inner.history).keep(found, from)
     }
 }
 
