@@ -1,9 +1,33 @@
-//! The contract between Moult and its modules.
+//! The contract between Moult and its modules. Authors begin with the README beside this crate.
 //!
 //! * [`abi`]: the frozen `repr(C)` types that cross the boundary; no logic.
 //! * [`sdk`]: what module authors write against, with [`module_options!`] and [`export_module!`].
 //! * [`manifest`] and [`hooks`]: the JSON that travels beside the boundary, as types for both sides.
-//! * `testing` (feature): a fake host, so that a module is tested with `cargo test` alone.
+//! * [`testing`] (feature `testing`): a fake host, so that a module is tested with `cargo test` alone.
+//!
+//! # Versions
+//!
+//! A library says which version of the boundary it was built with, and carries a fingerprint of its layout.
+//!
+//! | change | version | what the host does with older libraries |
+//! |---|---|---|
+//! | a new number of a call, registration, operation or reply; a new hook; a new field in JSON | minor | loads them |
+//! | a longer table of the host, as a struct of its own that begins with the frozen one | minor | loads them |
+//! | anything else about [`abi::v1`]: a field, a type, a meaning | major: a module `v2` beside `v1` | refuses them, with the reason |
+//! | the SDK's Rust surface | the crate's own version | loads them: it is compiled into each library |
+//!
+//! A module that cannot do without what a later minor added says so by `needs_minor` in its manifest, and an older host
+//! refuses it by that. What the host does not know in a manifest it ignores. Libraries of another compiler, or of debug and
+//! release builds, load side by side: nothing whose layout the compiler chooses crosses the boundary.
+//!
+//! # Ownership
+//!
+//! The SDK keeps the four rules of [`abi`] for its users. What a handler borrows ends with the call; an `async` handler
+//! owns a copy. What a handler returns is copied by the host before the handler's memory is freed by the library that
+//! allocated it. A [`sdk::Host`] checks at each use that its instance has not ended.
+
+#[cfg(test)]
+extern crate self as moult_plugin_api;
 
 pub mod abi;
 pub mod declare;
@@ -18,6 +42,10 @@ pub mod testing;
 pub use abi_stable;
 pub use serde;
 pub use serde_json;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// Everything a module usually needs.
 pub mod prelude {

@@ -4,9 +4,15 @@
 /// what makes the library unloadable. Once per crate.
 ///
 /// Only `module` must be given. The id is the package's name unless `id` says otherwise (lower-case letters, digits and
-/// underscores; `mod_` in front is customary), version and description are the package's. In any order:
+/// underscores; `mod_` in front is customary), version and description are the package's. The rest in any order:
 ///
-/// ```ignore
+/// ```no_run,standalone_crate
+/// # use moult_plugin_api::prelude::*;
+/// # struct Hello;
+/// # impl Module for Hello {
+/// #     type Options = ();
+/// #     fn start(_: &Host, (): ()) -> Result<Started<Self>, Stop> { Started::running(Hello) }
+/// # }
 /// export_module! {
 ///     module: Hello,
 ///     id: "mod_hello",
@@ -34,32 +40,13 @@ macro_rules! export_module {
         #[cfg(all(panic = "abort", not(test)))]
         compile_error!("a module must be built with panic = \"unwind\": with abort, one panic would end the whole server");
 
-        #[doc(hidden)]
         #[cfg(not(test))]
         #[allow(unsafe_code, missing_docs, non_upper_case_globals, unused, reason = "generated")]
-        mod __moult_exports {
-            use super::__MoultModule as Exported;
+        const _: () = {
             use $crate::__private::*;
+            type Exported = __MoultModule;
 
-            const SOURCE: Source = Source {
-                $($key: $crate::__module_field!($key $value),)*
-                ..Source::of::<Exported>(
-                    env!("CARGO_PKG_NAME"),
-                    env!("CARGO_PKG_VERSION"),
-                    env!("CARGO_PKG_DESCRIPTION"),
-                )
-            };
-            const _: () = assert!(
-                is_module_id(SOURCE.id),
-                "a module's id is a lower-case letter, then lower-case letters, digits and underscores: set `id`"
-            );
-
-            const LEN: usize = SOURCE.render::<0>().len;
-            static MANIFEST: [u8; LEN] = SOURCE.render::<LEN>().bytes;
-            const MANIFEST_TEXT: &str = match core::str::from_utf8(&SOURCE.render::<LEN>().bytes) {
-                Ok(text) => text,
-                Err(_) => panic!("the manifest is UTF-8"),
-            };
+            $crate::__manifest!(Exported $(, $key: $value)*);
 
             #[used]
             #[cfg_attr(target_os = "linux", unsafe(link_section = ".note.moult"))]
@@ -113,7 +100,33 @@ macro_rules! export_module {
                 unsafe { LibHeader::from_constructor::<v1::ModuleRoot_Ref>(erased_root, CheckTypeLayout::Yes) };
 
             $crate::__interpose!();
-        }
+        };
+    };
+}
+
+/// The manifest: `LEN` and `MANIFEST_TEXT`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __manifest {
+    ($module:ty $(, $key:ident : $value:tt)*) => {
+        const SOURCE: Source = Source {
+            $($key: $crate::__module_field!($key $value),)*
+            ..Source::of::<$module>(
+                env!("CARGO_PKG_NAME"),
+                env!("CARGO_PKG_VERSION"),
+                env!("CARGO_PKG_DESCRIPTION"),
+            )
+        };
+        const _: () = assert!(
+            is_module_id(SOURCE.id),
+            "a module's id is a lower-case letter, then lower-case letters, digits and underscores: set `id`"
+        );
+
+        const LEN: usize = SOURCE.render::<0>().len;
+        const MANIFEST_TEXT: &str = match core::str::from_utf8(&SOURCE.render::<LEN>().bytes) {
+            Ok(text) => text,
+            Err(_) => panic!("the manifest is UTF-8"),
+        };
     };
 }
 
@@ -123,12 +136,14 @@ macro_rules! export_module {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 macro_rules! __interpose {
     () => {
-        core::arch::global_asm!(
-            ".hidden __cxa_thread_atexit_impl",
-            ".hidden pthread_key_create",
-            ".hidden pthread_key_delete",
-            ".hidden pthread_create",
-        );
+        mod hidden {
+            core::arch::global_asm!(
+                ".hidden __cxa_thread_atexit_impl",
+                ".hidden pthread_key_create",
+                ".hidden pthread_key_delete",
+                ".hidden pthread_create",
+            );
+        }
 
         #[unsafe(no_mangle)]
         unsafe extern "C" fn __cxa_thread_atexit_impl(
@@ -264,9 +279,85 @@ macro_rules! __policy_field {
 
 #[cfg(test)]
 mod tests {
+    use crate::__private::*;
+    use crate::manifest::{Manifest, OptionKind, Restart};
+    use crate::prelude::*;
+
+    module_options! {
+        #[allow(dead_code, reason = "only its schema is looked at")]
+        struct Options {
+            /// What it says; "quoted" and
+            /// over two lines.
+            text: String = "a \"b\" \\", one_of ["a \"b\" \\", "c"];
+            count: u8 = 3, min 1, max 9, boot_only true;
+        }
+    }
+
+    struct Full;
+
+    impl Module for Full {
+        type Options = Options;
+        fn start(_: &Host, _: Options) -> Result<Started<Self>, Stop> {
+            Started::running(Full)
+        }
+    }
+
     #[test]
     fn the_header_is_exported_under_the_name_that_abi_stable_looks_for() {
         let name = format!("pub static {}:", abi_stable::library::ROOT_MODULE_LOADER_NAME);
         assert!(include_str!("macros.rs").contains(&name), "{name}");
+    }
+
+    #[test]
+    fn a_manifest_says_what_the_macro_was_told() {
+        __manifest!(
+            Full,
+            id: "mod_full",
+            description: "Everything",
+            depends: [hard "mod_a", soft "mod_b", "mod_c"],
+            capabilities: ["fatal", "commands"],
+            state: { writes: 2, reads: 1..=3 },
+            xeps: ["0199", "0030" "2.5"],
+            scope: global,
+            policy: { restart: transient, shutdown_ms: 50 },
+            needs_minor: 4,
+            build: "b7"
+        );
+        let manifest = Manifest::parse(MANIFEST_TEXT.as_bytes()).unwrap();
+        assert_eq!(
+            (manifest.id.as_str(), manifest.build.as_str(), manifest.needs_minor),
+            ("mod_full", "b7", 4)
+        );
+        assert_eq!(manifest.depends.iter().map(|d| d.soft).collect::<Vec<_>>(), [false, true, false]);
+        assert_eq!(manifest.capabilities, ["fatal", "commands"]);
+        let state = manifest.state.unwrap();
+        assert_eq!((state.writes, state.reads_from, state.reads_to), (2, 1, 3));
+        assert_eq!((manifest.xeps[1].number.as_str(), manifest.xeps[1].version.as_str()), ("0030", "2.5"));
+        assert!(manifest.global && manifest.rustc.starts_with("rustc ") && manifest.api == "1.0");
+        let policy = (manifest.policy.restart, manifest.policy.max_restarts, manifest.policy.shutdown_ms);
+        assert_eq!(policy, (Restart::Transient, 3, 50));
+        let [text, count] = manifest.options.as_slice() else { panic!("two options") };
+        assert_eq!(text.doc, "What it says; \"quoted\" and over two lines.");
+        assert_eq!(text.kind, OptionKind::Enum(vec!["a \"b\" \\".into(), "c".into()]));
+        assert_eq!(text.default, "a \"b\" \\");
+        assert_eq!((count.min, count.max, count.boot_only), (Some(1), Some(9), true));
+    }
+
+    #[test]
+    fn a_silent_macro_takes_everything_from_the_package() {
+        __manifest!(Full, id: "m");
+        let manifest = Manifest::parse(MANIFEST_TEXT.as_bytes()).unwrap();
+        assert_eq!(manifest.version, env!("CARGO_PKG_VERSION"));
+        assert_eq!(manifest.description, env!("CARGO_PKG_DESCRIPTION"));
+        assert!(!manifest.global && manifest.state.is_none());
+    }
+
+    #[test]
+    fn the_note_repeats_the_manifest_in_elfs_form() {
+        __manifest!(Full, id: "m");
+        let note: Note<{ padded(LEN) }> = Note::manifest(MANIFEST_TEXT.as_bytes());
+        assert_eq!(note.header(), (6, u32::try_from(LEN).unwrap(), v1::NOTE_TYPE_MANIFEST));
+        assert_eq!(size_of_val(&note) % 4, 0);
+        assert_eq!(note.description(), MANIFEST_TEXT.as_bytes());
     }
 }

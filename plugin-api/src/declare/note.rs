@@ -42,4 +42,14 @@ impl<const PADDED: usize> Note<PADDED> {
             description,
         }
     }
+
+    /// Sizes of owner and description, and the type.
+    pub const fn header(&self) -> (u32, u32, u32) {
+        (self.owner_size, self.description_size, self.kind)
+    }
+
+    /// The description without its padding.
+    pub fn description(&self) -> &[u8] {
+        &self.description[..self.description_size as usize]
+    }
 }

@@ -4,5 +4,6 @@ mod handlers;
 mod hooks;
 mod lifecycle;
 mod panics;
+mod readme;
 mod stores;
 mod tasks;
