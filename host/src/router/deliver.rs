@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Router, Routing};
 use crate::plugin::call::{Dispatch, HookCall, HookVerdict};
 use crate::plugin::hook::HookPoint;
-use crate::session::{Refusal, Refused, Session, SharedCopies};
+use crate::session::{Refusal, Session, SharedCopies};
 use crate::stanza::{PresenceType, Stanza, StanzaError, StanzaErrorCondition, StanzaType};
 
 /// What became of a message for several resources.
@@ -98,8 +98,10 @@ impl Router {
                 self.inner.counts.delivered();
                 Routing::done()
             }
-            Err(Refused { stanza, why: Refusal::Full }) => self.bounce_full(&stanza),
-            Err(Refused { stanza, why: Refusal::Closed }) => self.to_account_without_closed(stanza),
+            Err(refused) => match refused.why {
+                Refusal::Full => self.bounce_full(&refused.stanza),
+                Refusal::Closed => self.to_account_without_closed(refused.stanza),
+            },
         }
     }
 

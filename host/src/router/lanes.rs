@@ -12,7 +12,7 @@ use crate::stanza::Stanza;
 
 const LANES: usize = 256;
 /// Stanzas that may wait in one lane.
-const LANE_BOUND: usize = 4_096;
+const LANE_BOUND: usize = 1_024;
 
 enum Waiting {
     Stanza(Stanza),

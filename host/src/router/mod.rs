@@ -225,12 +225,12 @@ impl Router {
 
     /// Sends a stanza on its way: hooks, then the route tables in the order of S2-42.
     fn dispatch(&self, stanza: Stanza) -> Routing {
-        let vhost = self.concerned_vhost(&stanza);
-        match vhost {
-            Some(vhost) if self.inner.modules.is_hooked(HookPoint::FilterPacket, &vhost) => {
-                self.hooked(HookPoint::FilterPacket, &vhost, stanza, Self::forward)
-            }
-            _ => self.forward(stanza),
+        if !self.inner.modules.is_hooked_anywhere(HookPoint::FilterPacket) {
+            return self.forward(stanza);
+        }
+        match self.concerned_vhost(&stanza) {
+            Some(vhost) => self.hooked(HookPoint::FilterPacket, &vhost, stanza, Self::forward),
+            None => self.forward(stanza),
         }
     }
 

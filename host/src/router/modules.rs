@@ -7,6 +7,9 @@ use crate::stanza::{Stanza, StanzaError};
 
 /// The modules as the router sees them.
 pub trait Modules: IqHandlers {
+    /// Whether anybody hooked this point on any vhost: what keeps unused hooks free.
+    fn is_hooked_anywhere(&self, point: HookPoint) -> bool;
+
     /// Whether anybody hooked this point for this vhost. Asked for every stanza: it must cost next to nothing.
     fn is_hooked(&self, point: HookPoint, vhost: &str) -> bool;
 
@@ -22,6 +25,10 @@ pub trait Modules: IqHandlers {
 }
 
 impl Modules for call::Modules {
+    fn is_hooked_anywhere(&self, point: HookPoint) -> bool {
+        call::Modules::is_hooked(self, point)
+    }
+
     fn is_hooked(&self, point: HookPoint, vhost: &str) -> bool {
         !self.snapshot().hooks(point, vhost).is_empty()
     }

@@ -16,18 +16,32 @@ impl Router {
     pub async fn bind(&self, request: BindRequest) -> Result<BoundSession, BindError> {
         let Bound { session, replaced } = self.sessions().bind(request)?;
         if let Some((old, farewell)) = replaced {
-            self.announce_end(&old, farewell).await;
+            self.uncancelled(self.announce_end(&old, farewell)).await;
         }
         self.tell(HookPoint::SessionOpened, &session, None, || opened(session.info())).await;
         Ok(session)
     }
 
     /// Ends a session: takes it out of the table, tells who must be told, and routes again what its connection never
-    /// took. `unsent` is what the connection took out of the mailbox and could not write, in order.
+    /// took. `unsent` is what the connection took out of the mailbox and could not write, in order. Who stops waiting
+    /// for it does not stop it.
     pub async fn end_session(&self, session: BoundSession, unsent: Vec<Stanza>) {
         let mut ended = session.unbind();
         ended.undelivered.splice(0..0, unsent);
-        self.finish(ended).await;
+        let router = self.clone();
+        self.uncancelled(Routing::later(async move { router.finish(ended).await })).await;
+    }
+
+    /// Awaits what must go on even if the one who awaits is dropped: a connection has only so much time for its end.
+    async fn uncancelled(&self, work: Routing) {
+        if work.is_done() {
+            return;
+        }
+        if self.inner.runtime.spawn(work).await.is_err() {
+            tracing::error!(
+                "the end of a session could not be announced: its task panicked or the server has ended"
+            );
+        }
     }
 
     async fn finish(&self, ended: Ended) {

@@ -72,6 +72,10 @@ impl IqHandlers for FakeModules {
 }
 
 impl Modules for FakeModules {
+    fn is_hooked_anywhere(&self, point: HookPoint) -> bool {
+        self.is_hooked(point, "")
+    }
+
     fn is_hooked(&self, point: HookPoint, _vhost: &str) -> bool {
         self.hooks.lock().unwrap().contains_key(&point)
     }

@@ -1,7 +1,7 @@
 //! The bounded queue between the router and one connection.
 //!
 //! Promises: a sender never waits; a stanza that is refused comes back to the sender, so that nobody loses it silently;
-//! a push onto a queue that already holds something wakes nobody; an empty mailbox owns no heap buffer beyond its own
+//! a push onto a queue that already holds something wakes nobody; an empty mailbox owns no buffer beyond its own
 //! allocation.
 //!
 //! There are two bounds. The first holds for stanzas that can be bounced (messages, IQ requests): beyond it they are
@@ -47,7 +47,8 @@ impl Default for MailboxLimits {
 impl MailboxLimits {
     /// A quarter more for what cannot be bounced, and room for at least one stanza however large.
     fn reserve(self) -> Self {
-        Self { items: self.items + self.items / 4 + 1, bytes: self.bytes + self.bytes / 4, ..self }
+        let quarter_more = |bound: usize| bound.saturating_add(bound / 4);
+        Self { items: quarter_more(self.items).saturating_add(1), bytes: quarter_more(self.bytes), ..self }
     }
 }
 
@@ -115,7 +116,8 @@ enum Phase {
 
 #[derive(Debug)]
 struct State {
-    queue: SmallVec<[Entry; 2]>,
+    /// One stanza waits without an allocation: the usual case, and little memory in an idle session.
+    queue: SmallVec<[Entry; 1]>,
     bytes: usize,
     waker: Option<Waker>,
     full_since: Option<Instant>,
@@ -152,16 +154,16 @@ pub fn mailbox(limits: MailboxLimits) -> (MailboxSender, MailboxReceiver) {
 
 impl MailboxSender {
     /// Queues a stanza and wakes the connection if it was waiting.
-    pub fn push(&self, stanza: Stanza) -> Result<(), Refused> {
+    pub fn push(&self, stanza: Stanza) -> Result<(), Box<Refused>> {
         self.push_entry(Entry { stanza, copies: None })
     }
 
     /// Queues one of several copies of the same message.
-    pub fn push_copy(&self, stanza: Stanza, copies: &SharedCopies) -> Result<(), Refused> {
+    pub fn push_copy(&self, stanza: Stanza, copies: &SharedCopies) -> Result<(), Box<Refused>> {
         self.push_entry(Entry { stanza, copies: Some(copies.clone()) })
     }
 
-    fn push_entry(&self, entry: Entry) -> Result<(), Refused> {
+    fn push_entry(&self, entry: Entry) -> Result<(), Box<Refused>> {
         let mut state = self.0.lock();
         match state.admit(&entry.stanza, &self.0.limits) {
             None => {
@@ -173,7 +175,7 @@ impl MailboxSender {
             Some(why) => {
                 // A refusal may have begun the closing, which the connection must hear of.
                 wake(state);
-                Err(Refused { stanza: entry.stanza, why })
+                Err(Box::new(Refused { stanza: entry.stanza, why }))
             }
         }
     }
@@ -309,7 +311,7 @@ impl State {
     /// An empty mailbox takes any stanza: how large one may be is the stream's limit, not ours.
     fn fits(&self, stanza: &Stanza, limits: &MailboxLimits) -> bool {
         self.queue.is_empty()
-            || (self.queue.len() < limits.items && self.bytes + weight(stanza) <= limits.bytes)
+            || (self.queue.len() < limits.items && self.bytes.saturating_add(weight(stanza)) <= limits.bytes)
     }
 
     fn overflow(&mut self, text: &str) -> Refusal {

@@ -183,6 +183,16 @@ fn copies_that_are_lost_before_the_sender_has_ended_are_the_senders_matter() {
     assert!(copies.all_lost());
 }
 
+#[test]
+fn bounds_without_bound_do_not_overflow() {
+    let boundless = MailboxLimits { items: usize::MAX, bytes: usize::MAX, stalled_after: Duration::MAX };
+    let (sender, mut receiver) = mailbox(boundless);
+    for id in 0..10 {
+        sender.push(message(id)).unwrap();
+    }
+    assert_eq!(ids(&mut receiver, usize::MAX).0.len(), 10);
+}
+
 /// Several senders, one reader that sleeps between wake-ups, a small mailbox: nothing is lost, doubled or reordered,
 /// and no wake-up is missed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
