@@ -28,7 +28,7 @@ use crate::stream::io::{Lent, Outgoing, Piece, Scratch, Transport};
 use crate::stream::{LoginDriver, LoginOutcome, Stream, Work};
 
 /// Rounds in one poll before other tasks have their turn.
-const MAX_ROUNDS: usize = 16;
+const MAX_ROUNDS: usize = 4;
 
 /// One client's connection.
 pub(super) struct Connection<E: Inward> {

@@ -56,3 +56,20 @@ fn a_stream_is_closed_once() {
 fn nonsense_after_our_closing_tag_is_not_looked_at() {
     converse_bound(&["D close", "S </stream:stream>", "C <<<", "C </stream:stream>"]);
 }
+
+#[test]
+fn a_resource_that_is_bound_too_late_is_not_announced() {
+    let scene = Scene { prologue: LOGGED_IN, ..Scene::default() };
+    converse_in(
+        &scene,
+        &[
+            "C $BIND_REQUEST",
+            "A bind balcony",
+            "D close system-shutdown",
+            "S $ERROR(system-shutdown)ERROR",
+            "D bound juliet@a.example/balcony",
+            "C <message/></stream:stream>",
+            "A closed",
+        ],
+    );
+}

@@ -101,8 +101,8 @@ pub(super) const BOUND: &[&str] = &[
 ];
 
 /// A server for `a.example` and `b.example`.
-struct Host {
-    has_certificate: bool,
+pub(super) struct Host {
+    pub has_certificate: bool,
 }
 
 impl StreamHost for Host {
@@ -288,7 +288,7 @@ impl Dialogue {
     }
 }
 
-fn tls_facts(bindings: &str) -> TlsFacts {
+pub(super) fn tls_facts(bindings: &str) -> TlsFacts {
     TlsFacts {
         version: "TLSv1.3",
         cipher: "TLS13_AES_128_GCM_SHA256",

@@ -13,7 +13,6 @@
 mod binding;
 mod certificate;
 mod certificates;
-mod self_signed;
 mod session;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -26,7 +25,6 @@ use crate::config::{self, Config};
 
 pub use certificate::{CertificateSource, CertificateSummary};
 pub use certificates::{Certificates, ReloadReport};
-pub use self_signed::provide_self_signed;
 pub use session::{Received, TlsFacts, TlsSession};
 
 /// The oldest TLS version that is accepted.
@@ -49,13 +47,9 @@ pub struct TlsSettings {
 }
 
 impl TlsSettings {
-    /// As configured: the server's own certificate first (or the one that [`provide_self_signed`] has made), then those
-    /// of single vhosts.
+    /// As configured: the server's own certificate first, then those of single vhosts.
     pub fn from_config(config: &Config) -> Self {
-        let hosts = self_signed::hosts(config);
-        let is_made = config.tls.self_signed && !hosts.is_empty();
-        let own = config.tls.certificate.clone().or(is_made.then(|| self_signed::own_files(config)));
-        let own = own.map(|files| source(&files, hosts));
+        let own = config.tls.certificate.as_ref().map(|files| source(files, Vec::new()));
         let of_vhosts = config.vhosts.iter().filter_map(|(name, vhost)| {
             let files = vhost.certificate.as_ref()?;
             Some(source(files, vec![name.clone()]))
@@ -108,14 +102,6 @@ pub enum CertificateError {
         chain: PathBuf,
         /// The key's file.
         key: PathBuf,
-    },
-    /// A certificate of our own could not be made.
-    #[error("the configuration allows a self-signed certificate in {path}, which cannot be made: {reason}")]
-    NotMade {
-        /// The certificate's file.
-        path: PathBuf,
-        /// What went wrong.
-        reason: String,
     },
     /// rustls refused the settings; a bug of ours unless the random generator failed.
     #[error("TLS cannot be set up with the certificate in {path}: {source}")]
