@@ -12,6 +12,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Entries kept.
 const ENTRIES: usize = 1000;
+/// Fewer digits of a hash name no build.
+const HASH_DIGITS: usize = 4;
 
 /// One update of one module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +49,11 @@ impl Build {
     /// That of a file.
     pub fn new(version: &str, hash: ContentHash) -> Self {
         Self { version: version.to_owned(), hash: hash.to_string() }
+    }
+
+    /// Whether an operator who writes `name` means this one: its version, or the first digits of its hash.
+    fn is_called(&self, name: &str) -> bool {
+        self.version == name || (name.len() >= HASH_DIGITS && self.hash.starts_with(name))
     }
 }
 
@@ -106,13 +113,19 @@ impl History {
         self.entries.iter().map(|entry| entry.transaction).max().unwrap_or(0) + 1
     }
 
-    /// The build that served before the one that serves now, newest first, if its file was kept.
-    pub fn previous(&self, module: &str, now: &str) -> Option<(Build, PathBuf)> {
-        let builds = self.entries.iter().rev().filter(|entry| entry.module == module);
-        let mut builds = builds.filter_map(|entry| entry.from.as_ref());
+    /// The newest build of a module that does not serve now and whose file was kept: the one that served before, or with
+    /// `wanted` the one of this version, or whose hash begins so.
+    pub fn former(&self, module: &str, now: &str, wanted: Option<&str>) -> Option<(Build, PathBuf)> {
+        let entries = self.entries.iter().rev().filter(|entry| entry.module == module);
+        let mut builds = entries.flat_map(|entry| {
+            // Without a wish only what was replaced counts: what was tried in vain is no way back.
+            let tried = entry.to.as_ref().filter(|_| wanted.is_some());
+            tried.into_iter().chain(&entry.from)
+        });
         builds.find_map(|build| {
             let path = self.path(module, &build.hash);
-            (build.hash != now && path.is_file()).then(|| (build.clone(), path))
+            let fits = wanted.is_none_or(|wanted| build.is_called(wanted));
+            (fits && build.hash != now && path.is_file()).then(|| (build.clone(), path))
         })
     }
 
@@ -205,10 +218,30 @@ mod tests {
         history.keep(&one, &one.path).unwrap();
         history.add([entry(1, Some(&one), &two)]).unwrap();
         let history = History::open(dir.path(), 3).unwrap();
-        let (build, path) = history.previous("mod_x", &two.hash.to_string()).unwrap();
+        let (build, path) = history.former("mod_x", &two.hash.to_string(), None).unwrap();
         assert_eq!(build.hash, one.hash.to_string());
         assert_eq!(fs::read_to_string(path).unwrap(), "one");
         assert_eq!(history.next_transaction(), 2);
+    }
+
+    #[test]
+    fn a_build_is_named_by_its_version_or_its_hash() {
+        let dir = tempfile::tempdir().unwrap();
+        let builds = ["one", "two", "three"].map(|content| found(dir.path(), content));
+        let mut history = History::open(dir.path(), 3).unwrap();
+        for build in &builds {
+            history.keep(build, &build.path).unwrap();
+        }
+        let [one, two, three] = &builds;
+        history.add([entry(1, None, one), entry(2, Some(one), two), entry(3, Some(two), three)]).unwrap();
+        let hash = |found: &Found| found.hash.to_string();
+        let former =
+            |wanted: &str| history.former("mod_x", &hash(three), Some(wanted)).map(|(build, _)| build.hash);
+        assert_eq!(former(&hash(one)[..6]), Some(hash(one)));
+        assert_eq!(former("1"), Some(hash(two)), "the newest of that version that does not serve");
+        for nothing in ["2", &hash(three), &hash(one)[..2], ""] {
+            assert_eq!(former(nothing), None, "{nothing}");
+        }
     }
 
     #[test]

@@ -55,11 +55,6 @@ impl AccountLife {
         Self { accounts, router, modules: shared.manager.modules() }
     }
 
-    /// The accounts themselves, for looking.
-    pub fn accounts(&self) -> &Accounts {
-        &self.accounts
-    }
-
     /// Whether the account exists.
     pub async fn exists(&self, account: &Jid) -> Result<bool, AccountError> {
         let localpart = self.localpart(account)?;

@@ -88,7 +88,7 @@ async fn operate(shared: &Arc<Shared>) -> Result<Ending, StartError> {
     Ok(ending)
 }
 
-async fn assemble(
+pub(super) async fn assemble(
     config_file: &Path,
     config: Arc<Config>,
     logging: Logging,

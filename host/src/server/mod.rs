@@ -12,6 +12,8 @@ mod certificate;
 mod commands;
 mod directory;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod init;
 mod listeners;
 mod logging;

@@ -25,7 +25,7 @@ fn looking() -> Vec<CommandSpec> {
             ),
         CommandSpec::new("update_history", TAG, "Lists the updates of this server, the last one first.")
             .optional("limit", ArgKind::Integer, "How many at most; 20 where absent.")
-            .returns_table(&["id", "time", "trigger", "modules", "result", "ms"]),
+            .returns_table(&["id", "time", "trigger", "module", "result", "from", "to", "reason"]),
         CommandSpec::new("module_list", TAG, "Lists the modules that are known, with their state.")
             .returns_table(&["module", "version", "generation", "state", "vhosts", "retained"]),
         CommandSpec::new("module_info", TAG, "Shows everything about one module.")
@@ -51,8 +51,13 @@ fn updating() -> Vec<CommandSpec> {
                 "One transaction over everything named: if any part of it fails before the point of no return, \
                  nothing has changed; if any fails in the health window after it, everything is put back.",
             ),
-        CommandSpec::new("rollback", TAG, "Puts the former generation of a module back.")
+        CommandSpec::new("rollback", TAG, "Puts a former build of a module back.")
             .arg("module", ArgKind::Module, "Which one.")
+            .optional(
+                "build",
+                ArgKind::String,
+                "Its version, or how its hash begins, as update_history shows them; the one before where absent.",
+            )
             .returns(ResultKind::Object)
             .changing(),
         CommandSpec::new("restart_module", TAG, "Stops a module on a vhost, and starts it with the library that lies there now.")

@@ -8,7 +8,7 @@ use crate::plugin::error::{ModuleError, Stage};
 use crate::plugin::generation::Generation;
 use crate::plugin::instance::{Instance, StopReason};
 use crate::plugin::retirement::Leaving;
-use crate::plugin::slot::SlotKey;
+use crate::plugin::slot::{GLOBAL, SlotKey};
 use crate::plugin::timer;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -89,10 +89,52 @@ impl Manager {
         let mut state = self.inner.state.lock().await;
         let config = self.inner.core.config();
         let key = SlotKey { module: module.into(), vhost: vhost.into() };
-        let missing = || ModuleError::operator(key.to_string(), Stage::Start, "it is not running there");
+        let missing = || ModuleError::operator(key.to_string(), Stage::Notice, "it is not running there");
         let generation = state.loaded.get_mut(module).ok_or_else(missing)?;
         let old = generation.instances.get(&key).cloned().ok_or_else(missing)?;
         self.replace(generation, &key, Some(old), &config).await
+    }
+
+    /// Starts a loaded module on a vhost where it does not run, whatever the configuration says; it stays until a reload
+    /// finds that it is not wanted there.
+    pub async fn start_on(&self, vhost: &str, module: &str) -> Result<(), ModuleError> {
+        let mut state = self.inner.state.lock().await;
+        let config = self.inner.core.config();
+        let key = SlotKey { module: module.into(), vhost: vhost.into() };
+        let refuse = |reason: &str| ModuleError::operator(key.to_string(), Stage::Notice, reason);
+        let generation = state.loaded.get_mut(module).ok_or_else(|| refuse("it is not loaded"))?;
+        let is_place =
+            if generation.manifest.global { vhost == GLOBAL } else { config.vhosts.contains_key(vhost) };
+        if !is_place {
+            return Err(refuse(if generation.manifest.global {
+                "it runs once for the whole server, as its instance 'global'"
+            } else {
+                "this server has no such vhost"
+            }));
+        }
+        if generation.instances.contains_key(&key) {
+            return Err(ModuleError::operator(key.to_string(), Stage::Start, "it runs there already"));
+        }
+        self.replace(generation, &key, None, &config).await?;
+        match generation.instances.contains_key(&key) {
+            true => Ok(()),
+            false => Err(ModuleError::module(key.to_string(), Stage::Start, "it has nothing to do there")),
+        }
+    }
+
+    /// Stops a module on one vhost; elsewhere it goes on. It stays away until it is started there, updated, or called by
+    /// SIGHUP.
+    pub async fn stop_on(&self, vhost: &str, module: &str) -> Result<(), ModuleError> {
+        let mut state = self.inner.state.lock().await;
+        let key = SlotKey { module: module.into(), vhost: vhost.into() };
+        let missing = || ModuleError::operator(key.to_string(), Stage::Notice, "it is not running there");
+        let generation = state.loaded.get_mut(module).ok_or_else(missing)?;
+        if !generation.instances.contains_key(&key) {
+            return Err(missing());
+        }
+        self.stop_one(generation, &key, StopReason::Unload).await;
+        generation.ignored.push(key);
+        Ok(())
     }
 
     async fn reload_module(

@@ -98,13 +98,14 @@ impl Manager {
         self.carry_out(&mut state, plan, &request, transaction, stages).await.finish(state).await
     }
 
-    /// Goes back to the build that served before, out of the store of kept files.
-    pub async fn rollback(&self, module: &str, trigger: &'static str) -> UpdateReport {
+    /// Goes back to the build that served before, or to the one that `build` names (a version, or how its hash begins),
+    /// out of the store of kept files.
+    pub async fn rollback(&self, module: &str, build: Option<&str>, trigger: &'static str) -> UpdateReport {
         let stages = Stages::begin();
         let mut state = self.inner.state.lock().await;
         let transaction = super::lock(&self.inner.history).next_transaction();
         let request = UpdateRequest { trigger, ..UpdateRequest::named([module.to_owned()], trigger) };
-        let plan = match self.plan_rollback(module, &state) {
+        let plan = match self.plan_rollback(module, build, &state) {
             Ok(found) => Plan { load: vec![found], ..Plan::default() },
             Err(error) => Plan { errors: vec![error], ..Plan::default() },
         };
@@ -138,13 +139,12 @@ impl Manager {
         outcome.finish(state).await
     }
 
-    fn plan_rollback(&self, module: &str, state: &State) -> Result<Found, ModuleError> {
+    fn plan_rollback(&self, module: &str, build: Option<&str>, state: &State) -> Result<Found, ModuleError> {
         let refuse = |reason: String| ModuleError::operator(module, Stage::Notice, reason);
         let serving = state.loaded.get(module).map(|g| g.hash.to_string()).unwrap_or_default();
         let history = super::lock(&self.inner.history);
-        let (build, path) = history
-            .previous(module, &serving)
-            .ok_or_else(|| refuse("no former build of it was kept".into()))?;
+        let (build, path) =
+            history.former(module, &serving, build).ok_or_else(|| refuse(none_kept(build)))?;
         let folder = path.parent().ok_or_else(|| refuse(format!("{} has no folder", path.display())))?;
         // Several builds of one module lie there, which in the plugin folder itself would be a collision.
         let found = FolderScanner::new(folder, FolderRules::default()).find(&path).map_err(refuse)?;
@@ -429,6 +429,13 @@ fn changes(state: &State, new: &[Generation], plan: &Plan) -> BTreeMap<SlotKey, 
         changes.extend(serve.map(|(key, instance)| (key.clone(), Some(Arc::clone(instance)))));
     }
     changes
+}
+
+fn none_kept(build: Option<&str>) -> String {
+    match build {
+        None => "no former build of it was kept".into(),
+        Some(build) => format!("no former build of it with the version or hash '{build}' was kept"),
+    }
 }
 
 fn clash(conflict: crate::plugin::registry::Conflict) -> ModuleError {

@@ -193,7 +193,7 @@ impl Manager {
             generation,
             "too many failures after its update, the last one: {last}; rolling back"
         );
-        let report = self.rollback(module, "health").await;
+        let report = self.rollback(module, None, "health").await;
         if report.status != "ok" {
             let why: Vec<String> = report.errors.iter().map(ToString::to_string).collect();
             tracing::error!(module, generation, "it could not be rolled back: {}", why.join("; "));

@@ -1,19 +1,67 @@
 //! The handlers of the server's own commands, and the commands of modules.
+//!
+//! Arguments are checked and permissions decided before a handler is called; a handler does its one thing and says in
+//! a sentence whose fault it was if it could not.
 
+mod accounts;
+mod config;
+mod failures;
+mod history;
+mod logs;
+mod modules;
 mod server;
+mod sessions;
+mod stanzas;
+mod statistics;
+#[cfg(test)]
+mod tests;
+mod updates;
 
+use std::future::Future;
 use std::sync::Arc;
 
 use super::shared::Shared;
-use crate::command::{Access, Table, TableBuilder};
+use crate::command::{Access, Call, CommandResult, Table, TableBuilder};
 
 /// The one command table.
 pub(super) fn table(shared: &Arc<Shared>) -> Arc<Table> {
     let access = Access::new(shared.config().permissions.clone());
-    let builder = server::add(TableBuilder::new().access(access), shared);
+    let builder = handlers(shared).access(access);
     let missing = builder.without_handler();
     if !missing.is_empty() {
         tracing::error!(?missing, "commands without a handler, which is a bug");
     }
-    Arc::new(builder.build(None))
+    Arc::new(builder.build(Some(Arc::new(shared.manager.modules()))))
+}
+
+fn handlers(shared: &Arc<Shared>) -> TableBuilder {
+    let subjects = [
+        accounts::add,
+        config::add,
+        logs::add,
+        modules::add,
+        server::add,
+        sessions::add,
+        stanzas::add,
+        statistics::add,
+        updates::add,
+    ];
+    let none = Handlers { builder: TableBuilder::new(), shared: Arc::clone(shared) };
+    subjects.into_iter().fold(none, |handlers, add| add(handlers)).builder
+}
+
+/// Collects handlers, each of which gets the server beside its call.
+struct Handlers {
+    builder: TableBuilder,
+    shared: Arc<Shared>,
+}
+
+impl Handlers {
+    fn on<R>(self, name: &'static str, handler: fn(Arc<Shared>, Call) -> R) -> Self
+    where
+        R: Future<Output = CommandResult> + Send + 'static,
+    {
+        let shared = Arc::clone(&self.shared);
+        Self { builder: self.builder.handle(name, move |call| handler(Arc::clone(&shared), call)), ..self }
+    }
 }

@@ -1,0 +1,51 @@
+//! Commands about the log.
+
+use std::sync::Arc;
+
+use super::Handlers;
+use crate::command::{Answer, Call, CommandError, CommandResult, ErrorKind};
+use crate::config::LogLevel;
+use crate::server::shared::Shared;
+
+pub(super) fn add(handlers: Handlers) -> Handlers {
+    handlers.on("get_loglevel", get_loglevel).on("set_loglevel", set_loglevel).on("reopen_log", reopen_log)
+}
+
+async fn get_loglevel(shared: Arc<Shared>, call: Call) -> CommandResult {
+    let level = match module(&call)? {
+        Some(module) => shared.logging.module_level(module),
+        None => shared.logging.level(),
+    };
+    Ok(Answer::value(level.name()))
+}
+
+async fn set_loglevel(shared: Arc<Shared>, call: Call) -> CommandResult {
+    let text = call.args.text("level");
+    let Some(level) = LogLevel::parse(text) else {
+        let names: Vec<&str> = LogLevel::ALL.iter().map(|(_, name, _)| *name).collect();
+        let message = format!("\"{text}\" is no level: levels are 0 to 5 and {}.", names.join(", "));
+        return Err(CommandError::new(ErrorKind::BadArgument, message));
+    };
+    match module(&call)? {
+        Some(module) => shared.logging.set_module_level(module, level),
+        None => shared.logging.set_level(level),
+    }
+    Ok(Answer::ok())
+}
+
+async fn reopen_log(shared: Arc<Shared>, _: Call) -> CommandResult {
+    let reopened = shared.logging.reopen();
+    reopened.map_err(|error| CommandError::new(ErrorKind::Failed, error.to_string()))?;
+    Ok(Answer::ok())
+}
+
+/// Levels are set for a module on all vhosts.
+fn module(call: &Call) -> Result<Option<&str>, CommandError> {
+    match call.args.optional_text("module") {
+        Some(name) if name.contains('@') => {
+            let message = format!("\"{name}\": a level is set for a module on all vhosts; leave the @ out.");
+            Err(CommandError::new(ErrorKind::BadArgument, message))
+        }
+        name => Ok(name),
+    }
+}

@@ -1,0 +1,202 @@
+//! Commands that change which modules serve, and those that tell what such a change would do.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Handlers, failures, history};
+use crate::command::{Answer, Call, CommandError, CommandResult, ErrorKind, FrontEnd};
+use crate::config::Purge;
+use crate::plugin::manager::UpdateRequest;
+use crate::plugin::plan::Selection;
+use crate::plugin::report::{Change, ListEntry, UpdateReport};
+use crate::server::shared::Shared;
+
+pub(super) fn add(handlers: Handlers) -> Handlers {
+    handlers
+        .on("update_list", update_list)
+        .on("update_info", update_info)
+        .on("update", update)
+        .on("update_history", history::update_history)
+        .on("rollback", rollback)
+        .on("restart_module", restart_module)
+        .on("module_load", module_load)
+        .on("module_unload", module_unload)
+}
+
+async fn update_list(shared: Arc<Shared>, call: Call) -> CommandResult {
+    let entries = shared.manager.update_list().await;
+    if call.args.flag("all") {
+        let differing: Vec<_> = entries.iter().filter(|entry| entry.change != Change::Same).collect();
+        let lines: Vec<String> = differing.iter().map(|entry| line(entry)).collect();
+        return Ok(Answer::value(json!(differing)).with_text(lines.join("\n")));
+    }
+    let changed = entries.into_iter().filter(|entry| entry.change == Change::Changed);
+    Ok(Answer::value(changed.map(|entry| entry.module).collect::<Vec<_>>()))
+}
+
+/// `mod_echo changed 1.0.0 -> 1.1.0 (note)`
+fn line(entry: &ListEntry) -> String {
+    let change = match entry.change {
+        Change::New => "new",
+        Change::Changed => "changed",
+        Change::Removed => "removed",
+        Change::Unusable => "unusable",
+        Change::Same => "same",
+    };
+    let versions = match (&entry.loaded, &entry.found) {
+        (Some(loaded), Some(found)) => format!(" {loaded} -> {found}"),
+        (Some(version), None) | (None, Some(version)) => format!(" {version}"),
+        (None, None) => String::new(),
+    };
+    let note = entry.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
+    format!("{} {change}{versions}{note}", entry.module)
+}
+
+async fn update_info(shared: Arc<Shared>, call: Call) -> CommandResult {
+    let modules = call.args.list("modules");
+    let selection = if modules.is_empty() { Selection::All } else { selection(modules) };
+    let request = UpdateRequest { selection, ..UpdateRequest::all(trigger(&call)) };
+    let mut answer = Answer::report(&shared.manager.update_info(&request).await)?;
+    let old = shared.manager.old_generations().await;
+    answer.value["old_generations"] = json!({ "draining": old.draining, "retained": old.retained });
+    Ok(answer)
+}
+
+async fn update(shared: Arc<Shared>, call: Call) -> CommandResult {
+    let modules = call.args.list("modules");
+    if modules.is_empty() {
+        let message = "update: name modules, or all for every changed and new one.";
+        return Err(CommandError::new(ErrorKind::BadArgument, message));
+    }
+    let request = UpdateRequest {
+        selection: selection(modules),
+        purge: purge(&call)?,
+        force: call.args.flag("force"),
+        trigger: trigger(&call),
+    };
+    finished(&shared, shared.manager.update(request).await).await
+}
+
+async fn rollback(shared: Arc<Shared>, call: Call) -> CommandResult {
+    let (module, vhost) = target(&call);
+    if vhost.is_some() {
+        return Err(everywhere(&call));
+    }
+    let report = shared.manager.rollback(module, call.args.optional_text("build"), "rollback").await;
+    finished(&shared, report).await
+}
+
+/// ejabberd's answers: 0 restarted, 1 not running there, 2 the new library could not be loaded.
+async fn restart_module(shared: Arc<Shared>, call: Call) -> CommandResult {
+    let (host, (module, vhost)) = (call.args.text("host"), target(&call));
+    if vhost.is_some() {
+        return Err(everywhere(&call));
+    }
+    if !runs_on(&shared, module, host) {
+        return Ok(Answer::value(1).with_text(format!("1: {module} is not running on {host}.")));
+    }
+    let lies_there = shared.manager.update_list().await;
+    if lies_there.iter().any(|entry| entry.module == module && entry.change == Change::Changed) {
+        let report = shared.manager.update(UpdateRequest::named([module.to_owned()], trigger(&call))).await;
+        let Some(error) = report.errors.first() else { return Ok(Answer::value(0)) };
+        return Ok(Answer::value(2).with_text(format!("2: {error}.")));
+    }
+    match shared.manager.restart_module(host, module).await {
+        Ok(()) => Ok(Answer::value(0)),
+        Err(error) => Err(failures::module(error)),
+    }
+}
+
+async fn module_load(shared: Arc<Shared>, call: Call) -> CommandResult {
+    let (module, vhost) = target(&call);
+    if let Some(vhost) = vhost {
+        let started = shared.manager.start_on(vhost, module).await;
+        started.map_err(failures::module)?;
+        return Ok(Answer::value(json!({ "status": "ok", "started": format!("{module}@{vhost}") })));
+    }
+    let listed = shared.manager.module_list().await;
+    if let Some(line) = listed.iter().find(|line| line.module == module && line.generation.is_some()) {
+        let message = format!(
+            "{module} {} is loaded already; \"update {module}\" takes the library that lies there now.",
+            line.version
+        );
+        return Err(CommandError::new(ErrorKind::Conflict, message));
+    }
+    let request = UpdateRequest::named([module.to_owned()], trigger(&call));
+    finished(&shared, shared.manager.update(request).await).await
+}
+
+async fn module_unload(shared: Arc<Shared>, call: Call) -> CommandResult {
+    let (module, vhost) = target(&call);
+    if let Some(vhost) = vhost {
+        shared.manager.stop_on(vhost, module).await.map_err(failures::module)?;
+        return Ok(Answer::value(json!({ "status": "ok", "stopped": format!("{module}@{vhost}") })));
+    }
+    let report = shared.manager.unload(vec![module.to_owned()], call.args.flag("force")).await;
+    finished(&shared, report).await
+}
+
+/// The report of a transaction that went well, with what still holds old code; or the failure with stage and reason.
+async fn finished(shared: &Shared, report: UpdateReport) -> CommandResult {
+    if !report.errors.is_empty() {
+        return Err(failures::modules(&report.errors, Some(report.transaction)));
+    }
+    let mut answer = Answer::report(&report)?;
+    if !report.unpurged.is_empty() {
+        answer.value["held_by"] = held_by(shared, &report.unpurged).await;
+    }
+    Ok(answer)
+}
+
+async fn held_by(shared: &Shared, modules: &[String]) -> Value {
+    let old = shared.manager.old_generations().await;
+    let draining = old.draining.iter().filter(|old| modules.contains(&old.module));
+    let draining = draining
+        .map(|old| format!("{} generation {} waits for {}", old.module, old.generation, old.waits_for));
+    let retained = old.retained.iter().filter(|old| modules.contains(&old.module));
+    let retained = retained
+        .map(|old| format!("{} generation {}: {}", old.module, old.generation, old.reasons.join("; ")));
+    draining.chain(retained).collect::<Vec<_>>().into()
+}
+
+fn selection(modules: Vec<String>) -> Selection {
+    if modules.iter().any(|module| module == "all") { Selection::All } else { Selection::Named(modules) }
+}
+
+fn purge(call: &Call) -> Result<Option<Purge>, CommandError> {
+    match (call.args.flag("soft"), call.args.flag("brutal")) {
+        (true, true) => {
+            let message = "update: --soft and --brutal exclude each other.";
+            Err(CommandError::new(ErrorKind::BadArgument, message))
+        }
+        (true, false) => Ok(Some(Purge::Soft)),
+        (false, true) => Ok(Some(Purge::Brutal)),
+        (false, false) => Ok(None),
+    }
+}
+
+/// What the history says of the cause.
+fn trigger(call: &Call) -> &'static str {
+    match call.caller.from {
+        FrontEnd::Local => "ctl",
+        other => other.name(),
+    }
+}
+
+/// The module and, where it is named, the vhost.
+pub(super) fn target(call: &Call) -> (&str, Option<&str>) {
+    let module = call.args.text("module");
+    module.split_once('@').map_or((module, None), |(module, vhost)| (module, Some(vhost)))
+}
+
+fn everywhere(call: &Call) -> CommandError {
+    let message = format!("{}: one library serves all vhosts; name the module without @.", call.spec.name);
+    CommandError::new(ErrorKind::BadArgument, message)
+}
+
+fn runs_on(shared: &Shared, module: &str, vhost: &str) -> bool {
+    let modules = shared.manager.modules();
+    let snapshot = modules.snapshot();
+    snapshot.instances().keys().any(|key| &*key.module == module && &*key.vhost == vhost)
+}
