@@ -15,6 +15,9 @@ use crate::xml::{
     CDATA_END, CDATA_START, Namespace, RawAttribute, Span, frame_whole, push_attribute, push_text,
 };
 
+/// Bytes of a stream's language that stanzas are given; no language tag is longer (RFC 5646 4.4.1).
+const MAX_LANGUAGE: usize = 64;
+
 /// Writes an arrival in canonical form, with these addresses, and with this language if it names none.
 pub(super) fn write(
     arrival: &Arrival<'_, '_>,
@@ -50,7 +53,7 @@ impl Canonical<'_, '_> {
         self.layout.id = attributes.id.map(|attribute| self.copy(&attribute));
         self.layout.lang = match attributes.lang {
             Some(attribute) => Some(self.copy(&attribute)),
-            None => lang.map(|lang| self.add("xml:lang", lang)),
+            None => lang.filter(|lang| lang.len() <= MAX_LANGUAGE).map(|lang| self.add("xml:lang", lang)),
         };
         if attributes.others {
             self.copy_others();

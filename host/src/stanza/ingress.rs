@@ -78,7 +78,10 @@ impl<'w, 'f> Arrival<'w, 'f> {
         let attributes = Attributes::of(framed);
         let name = framed.name();
         let Some(kind) = Kind::from_name(name) else {
-            return Err(StanzaFault::NotAStanza { name: name.into(), namespace: framed.namespace().into() });
+            return Err(StanzaFault::NotAStanza {
+                name: excerpt(name),
+                namespace: excerpt(&framed.namespace()),
+            });
         };
         let content = content_namespace(framed);
         let says_nothing = attributes.default_namespace.is_none() && framed.prefix().is_none();
@@ -100,7 +103,7 @@ impl<'w, 'f> Arrival<'w, 'f> {
         if Jid::parse(&from).is_ok_and(|from| own(from.as_str())) {
             return Ok(());
         }
-        Err(StanzaFault::InvalidFrom { session: session.clone(), from: from.into_owned() })
+        Err(StanzaFault::InvalidFrom { session: session.clone(), from: excerpt(&from) })
     }
 
     fn address(&self, name: &str, attribute: Option<RawAttribute>) -> Result<Option<Jid>, StanzaError> {
@@ -143,14 +146,19 @@ impl<'w, 'f> Arrival<'w, 'f> {
     }
 }
 
+/// As much of what a peer wrote as a log can do with.
+fn excerpt(text: &str) -> String {
+    text.chars().take(128).collect()
+}
+
 fn check_namespace(framed: &Framed<'_>, content: &str) -> Result<(), StanzaFault> {
     let (name, namespace) = (framed.name(), framed.namespace());
     if namespace != content {
-        return Err(StanzaFault::WrongNamespace { name: name.into(), namespace: namespace.into() });
+        return Err(StanzaFault::WrongNamespace { name: name.into(), namespace: excerpt(&namespace) });
     }
     match framed.prefix() {
         Some(prefix) if framed.default_inside() != content => {
-            Err(StanzaFault::UnsupportedPrefix { prefix: prefix.into(), name: name.into() })
+            Err(StanzaFault::UnsupportedPrefix { prefix: excerpt(prefix), name: name.into() })
         }
         _ => Ok(()),
     }

@@ -163,3 +163,42 @@ impl fmt::Display for StreamError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xml::{Element, Limits};
+
+    #[test]
+    fn every_condition_is_written_as_the_rfc_names_it() {
+        assert_eq!(StreamErrorCondition::ALL.len(), 25);
+        for &condition in StreamErrorCondition::ALL {
+            assert_eq!(StreamErrorCondition::from_name(condition.as_str()), Some(condition));
+            let error =
+                StreamError { host: Some("other.example".into()), ..StreamError::new(condition, "So & so.") };
+            let xml = error.to_xml().replacen("<stream:error", "<stream:error xmlns:stream='urn:s'", 1);
+            let tree = Element::parse(&xml, &Limits::default()).unwrap();
+            let child = tree.child(condition.as_str(), ns::STREAM_ERRORS).map(Element::text);
+            assert_eq!(child.as_deref(), Some("other.example"));
+            assert_eq!(tree.child("text", ns::STREAM_ERRORS).map(Element::text).as_deref(), Some("So & so."));
+        }
+    }
+
+    #[test]
+    fn framing_errors_call_for_the_rfcs_stream_errors() {
+        use StreamErrorCondition::*;
+        for (error, condition) in [
+            (FrameError::ElementTooLong(1), PolicyViolation),
+            (FrameError::TooDeep(1), PolicyViolation),
+            (FrameError::Comment, RestrictedXml),
+            (FrameError::EntityReference, RestrictedXml),
+            (FrameError::NotUtf8, UnsupportedEncoding),
+            (FrameError::UnsupportedEncoding, UnsupportedEncoding),
+            (FrameError::TextBetweenElements, BadFormat),
+            (FrameError::UndeclaredPrefix, NotWellFormed),
+            (FrameError::MismatchedEndTag, NotWellFormed),
+        ] {
+            assert_eq!(StreamErrorCondition::from(&error), condition, "{error}");
+        }
+    }
+}

@@ -13,7 +13,7 @@ use super::writer::Writer;
 use super::{FrameError, Limits, XML_NAMESPACE};
 
 /// One element with everything in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Element {
     name: String,
     namespace: Arc<str>,
@@ -118,7 +118,7 @@ impl Element {
                 Ok(event) => builder.take(event),
             }
         }
-        builder.done.expect("what was framed is exactly one element")
+        builder.finish()
     }
 
     /// The element as XML that stands alone: it relies on no declaration outside of itself.
@@ -204,6 +204,14 @@ impl Builder {
             }
             _ => {}
         }
+    }
+
+    /// The tree. What is still open, if quick-xml stopped where the framer saw nothing wrong, ends here.
+    fn finish(mut self) -> Element {
+        while !self.open.is_empty() {
+            self.end();
+        }
+        self.done.unwrap_or_default()
     }
 
     fn start(&mut self, tag: &BytesStart<'_>) {

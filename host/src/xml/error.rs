@@ -34,6 +34,10 @@ pub enum FrameError {
     #[error("no more than {0} namespace prefixes may be declared")]
     TooManyDeclarations(u16),
 
+    /// What the stream header declares is too long to be repeated in stanzas that rely on it.
+    #[error("the namespace declarations of a stream header may not have more than {0} bytes")]
+    DeclarationsTooLong(u32),
+
     /// A comment.
     #[error("comments are not allowed")]
     Comment,
@@ -110,7 +114,8 @@ impl FrameError {
             | Self::TooDeep(_)
             | Self::TooManyAttributes(_)
             | Self::TokenTooLong(_)
-            | Self::TooManyDeclarations(_) => FrameErrorClass::Limit,
+            | Self::TooManyDeclarations(_)
+            | Self::DeclarationsTooLong(_) => FrameErrorClass::Limit,
             Self::Comment | Self::ProcessingInstruction | Self::MarkupDeclaration | Self::EntityReference => {
                 FrameErrorClass::Restricted
             }

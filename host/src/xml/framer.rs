@@ -47,6 +47,9 @@ type Whole<'i> = (Complete, Option<&'i [u8]>);
 /// much of what follows it.
 const APPEND_AT_LEAST: usize = 1024;
 
+/// The buffer of a large element does not serve for the beginning of the next one.
+const KEPT_CAPACITY: usize = 8 * 1024;
+
 impl Framer {
     /// A framer at the start of a stream.
     pub fn new(limits: Limits) -> Self {
@@ -84,6 +87,12 @@ impl Framer {
     /// Whether nothing is half received.
     pub fn is_idle(&self) -> bool {
         self.partial.as_ref().is_none_or(|partial| partial.done)
+    }
+
+    /// Whether there is a buffer, in use or not.
+    #[cfg(test)]
+    pub(super) fn holds_memory(&self) -> bool {
+        self.partial.is_some()
     }
 
     fn advance<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Found<'i>>, FrameError> {
@@ -136,6 +145,9 @@ impl Framer {
 
     fn keep(&mut self, data: &[u8], unit: Unit) {
         let partial = self.partial.get_or_insert_default();
+        if partial.bytes.capacity() > KEPT_CAPACITY {
+            partial.bytes = Vec::new();
+        }
         partial.bytes.clear();
         partial.bytes.extend_from_slice(data);
         partial.unit = unit;
@@ -155,7 +167,7 @@ impl Framer {
             let (appended, rest) = input.split_at(known.max(APPEND_AT_LEAST).min(room).min(input.len()));
             partial.bytes.extend_from_slice(appended);
             if let Some(end) = partial.unit.run(&partial.bytes, self.place, context)? {
-                *input = &input[end - known..];
+                *input = &input[end.saturating_sub(known)..];
                 partial.bytes.truncate(end);
                 partial.done = true;
                 return Ok(Some((std::mem::take(&mut partial.unit).complete(), None)));

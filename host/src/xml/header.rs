@@ -43,6 +43,10 @@ impl SharedRoot {
     }
 }
 
+/// Bytes of all prefixes that a stream header declares, and of their namespaces. Stanzas that use them repeat them, so
+/// they must not be a means to send much for little.
+const MAX_DECLARED: usize = 1024;
+
 /// The mark that opens an XML declaration.
 pub(super) const DECLARATION_START: &[u8] = b"<?xml";
 
@@ -103,6 +107,11 @@ pub(super) fn read_root(
     bindings.check(data, &tag, &Scope::with_default(""))?;
     let text = check_text(data)?;
     let scope = declared_scope(text, &tag);
+    if scope.prefixes.iter().map(|(prefix, namespace)| prefix.len() + namespace.len()).sum::<usize>()
+        > MAX_DECLARED
+    {
+        return Err(FrameError::DeclarationsTooLong(MAX_DECLARED as u32));
+    }
     let header = header(text, &tag, &scope);
     let root = Root { name: Cow::Owned(tag.name.whole().text(text).to_owned()), scope };
     Ok((header, SharedRoot::new(root), tag.empty))

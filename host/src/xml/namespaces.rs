@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use super::escape::unescape_attribute;
-use super::tag::{RawAttribute, Span, StartTag, is_declaration};
+use super::tag::{Name, RawAttribute, Span, StartTag, is_declaration};
 use super::{FrameError, Limits, XML_NAMESPACE, XMLNS_NAMESPACE};
 
 /// What is in scope around an element: the declarations of the stream header.
@@ -112,26 +112,35 @@ impl Bindings {
     /// Checks that the prefixes of a tag are declared and its attributes distinct. Returns which declarations of the
     /// stream header it relies on, one bit for each.
     pub(super) fn check(&self, data: &[u8], tag: &StartTag, scope: &Scope) -> Result<u64, FrameError> {
-        let mut outer = 0;
-        if tag.prefixed {
-            let attributes = tag.attributes.iter().filter(|a| declares(a, data).is_none()).map(|a| a.name);
-            for name in std::iter::once(tag.name).chain(attributes).filter(|name| name.has_prefix()) {
-                match self.resolve(data, name.prefix(), scope) {
-                    Some(Namespace::Outer(index)) => outer |= 1 << index,
-                    Some(_) => {}
-                    None => return Err(FrameError::UndeclaredPrefix),
-                }
-            }
+        let written = |attribute: &RawAttribute| attribute.name.whole().of(data);
+        if has_twins(&tag.attributes, |one, other| written(one) == written(other)) {
+            return Err(FrameError::DuplicateAttribute);
         }
-        let plain = !tag.prefixed && !tag.declares;
-        for (index, one) in tag.attributes.iter().enumerate().skip(1) {
-            let same = |other: &RawAttribute| match plain {
-                true => one.name.whole().of(data) == other.name.whole().of(data),
-                false => self.same(data, one, other, scope),
-            };
-            if tag.attributes[..index].iter().any(same) {
-                return Err(FrameError::DuplicateAttribute);
+        if tag.prefixed { self.check_prefixes(data, tag, scope) } else { Ok(0) }
+    }
+
+    fn check_prefixes(&self, data: &[u8], tag: &StartTag, scope: &Scope) -> Result<u64, FrameError> {
+        let mut outer = 0;
+        let mut resolve = |name: Name| {
+            let namespace = self.resolve(data, name.prefix(), scope).ok_or(FrameError::UndeclaredPrefix)?;
+            if let Namespace::Outer(index) = namespace {
+                outer |= 1 << index;
             }
+            Ok((name, namespace))
+        };
+        if tag.name.has_prefix() {
+            resolve(tag.name)?;
+        }
+        let prefixed = tag.attributes.iter().map(|attribute| attribute.name).filter(|name| name.has_prefix());
+        let attributes = prefixed.filter(|name| !is_declaration(*name, data)).map(resolve);
+        // Each prefix is resolved once, lest many attributes of one name cost more than their bytes.
+        let attributes = attributes.collect::<Result<SmallVec<[_; 8]>, _>>()?;
+        let same = |one: &(Name, Namespace), other: &(Name, Namespace)| {
+            one.0.local().of(data) == other.0.local().of(data)
+                && uri(data, one.1, scope) == uri(data, other.1, scope)
+        };
+        if has_twins(&attributes, same) {
+            return Err(FrameError::DuplicateAttribute);
         }
         Ok(outer)
     }
@@ -156,28 +165,20 @@ impl Bindings {
         let outer = scope.prefixes.iter().position(|(declared, _)| declared.as_bytes() == prefix)?;
         u8::try_from(outer).ok().map(Namespace::Outer)
     }
+}
 
-    /// Whether two attributes have the same name, by writing or by namespace.
-    fn same(&self, data: &[u8], one: &RawAttribute, other: &RawAttribute, scope: &Scope) -> bool {
-        if one.name.local().of(data) != other.name.local().of(data) {
-            return false;
-        }
-        if one.name.prefix().of(data) == other.name.prefix().of(data) {
-            return true;
-        }
-        let namespaced = |a: &RawAttribute| a.name.has_prefix() && declares(a, data).is_none();
-        namespaced(one)
-            && namespaced(other)
-            && self.uri(data, one.name.prefix(), scope) == self.uri(data, other.name.prefix(), scope)
-    }
+/// Whether two of the items are the same.
+fn has_twins<T>(items: &[T], same: impl Fn(&T, &T) -> bool) -> bool {
+    items.iter().enumerate().any(|(index, one)| items[..index].iter().any(|other| same(one, other)))
+}
 
-    fn uri<'d>(&self, data: &'d [u8], prefix: Span, scope: &'d Scope) -> Option<Cow<'d, [u8]>> {
-        match self.resolve(data, prefix, scope)? {
-            Namespace::Declared(span) => decoded(span.of(data)).ok(),
-            Namespace::Outer(index) => scope.prefix(index).map(|(_, uri)| Cow::Borrowed(uri.as_bytes())),
-            Namespace::Xml => Some(Cow::Borrowed(XML_NAMESPACE.as_bytes())),
-            Namespace::Inherited => None,
-        }
+/// The namespace name that a declaration gives.
+fn uri<'d>(data: &'d [u8], namespace: Namespace, scope: &'d Scope) -> Option<Cow<'d, [u8]>> {
+    match namespace {
+        Namespace::Declared(span) => decoded(span.of(data)).ok(),
+        Namespace::Outer(index) => scope.prefix(index).map(|(_, uri)| Cow::Borrowed(uri.as_bytes())),
+        Namespace::Xml => Some(Cow::Borrowed(XML_NAMESPACE.as_bytes())),
+        Namespace::Inherited => None,
     }
 }
 

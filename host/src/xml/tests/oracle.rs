@@ -98,6 +98,7 @@ fn may_refuse_alone(error: FrameError) -> bool {
             | FrameError::TooManyAttributes(_)
             | FrameError::TokenTooLong(_)
             | FrameError::TooManyDeclarations(_)
+            | FrameError::DeclarationsTooLong(_)
             // Streams have no text, and no CDATA, between their elements.
             | FrameError::TextBetweenElements
             // `rxml` lets `xmlns:xmlns`, and any prefix bound to the namespace of `xmlns`, pass.

@@ -1,7 +1,7 @@
 //! The rules, one by one: what follows a usual stream header, and what becomes of it.
 
 use super::oracle::{End, framed, judge};
-use super::{FrameError, FrameErrorClass, Framer, Limits};
+use super::{Event, FrameError, FrameErrorClass, Framer, Limits};
 
 const HEADER: &str = "<?xml version='1.0'?><stream:stream to='example.com' version='1.0' xml:lang='en' \
                       xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
@@ -261,4 +261,76 @@ fn first_error(limits: Limits, xml: &str) -> Option<FrameError> {
     });
     assert_eq!(outcomes[0], outcomes[1], "{xml}");
     outcomes[0]
+}
+
+#[test]
+fn what_a_stream_header_declares_is_short() {
+    let header = |length: usize| format!("<s xmlns:p='{}'>", "u".repeat(length));
+    assert_eq!(end_of_stream(&header(1023)), End::Idle);
+    assert_eq!(end_of_stream(&header(1024)), End::Failed(FrameError::DeclarationsTooLong(1024)));
+}
+
+#[test]
+fn as_many_prefixes_and_attributes_as_are_allowed_are_told_apart() {
+    let declarations: String = (0..63).map(|i| format!(" xmlns:p{i}='urn:{i}'")).collect();
+    let attributes: String = (0..63).map(|i| format!(" p{i}:x=''")).collect();
+    assert_eq!(end_of(format!("<a{declarations}><b{attributes}/></a>").as_bytes()), End::Idle);
+    let twin = format!("<a{declarations}><b xmlns:q='urn:&#54;2' q:x=''{attributes}/></a>");
+    let end = end_of(twin.replace(" p0:x=''", "").as_bytes());
+    assert_eq!(end, End::Failed(FrameError::DuplicateAttribute));
+}
+
+#[test]
+fn a_buffer_is_given_back_when_nothing_is_left() {
+    let mut framer = Framer::new(Limits::default());
+    for piece in ["<s>", "<a>", "text</a><b/>", " "] {
+        let mut piece = piece.as_bytes();
+        while framer.next(&mut piece).unwrap().is_some() {}
+    }
+    assert!(framer.is_idle() && !framer.holds_memory());
+}
+
+#[test]
+fn a_restart_expects_a_new_header() {
+    let mut framer = Framer::new(Limits::default());
+    let mut input = &b"<s><a/>\r\n"[..];
+    while framer.next(&mut input).unwrap().is_some() {}
+    framer.restart();
+    let mut input = &b"\r\n<?xml version='1.0'?><t xmlns='u'>"[..];
+    let Ok(Some(Event::StreamOpen(header))) = framer.next(&mut input) else { panic!("there is a header") };
+    assert_eq!((header.name.as_str(), header.default_namespace.as_deref()), ("t", Some("u")));
+}
+
+#[test]
+fn new_limits_hold_from_the_next_element_on() {
+    let limits = |stanza_bytes| Limits { stanza_bytes, ..Limits::default() };
+    let mut framer = Framer::new(limits(100));
+    let mut input = &b"<s><a>0123456789"[..];
+    while framer.next(&mut input).unwrap().is_some() {}
+    framer.set_limits(limits(8));
+    let mut input = &b"0123456789</a><b/><c>123456789</c>"[..];
+    assert!(matches!(framer.next(&mut input), Ok(Some(Event::Element(framed))) if framed.name() == "a"));
+    assert!(matches!(framer.next(&mut input), Ok(Some(Event::Element(framed))) if framed.name() == "b"));
+    assert!(matches!(framer.next(&mut input), Err(FrameError::ElementTooLong(8))));
+}
+
+#[test]
+fn the_header_is_reported_decoded() {
+    let mut framer = Framer::new(Limits::default());
+    let header = "<stream:stream from='a&amp;b' to=\"c'd\" id='&#49;' version='1.0' xml:lang='de' xmlns='jabber:client' \
+                  xmlns:stream='http://etherx.jabber.org/streams'>";
+    let mut input = header.as_bytes();
+    let Ok(Some(Event::StreamOpen(header))) = framer.next(&mut input) else { panic!("there is a header") };
+    let expected = super::StreamHeader {
+        prefix: Some("stream".into()),
+        name: "stream".into(),
+        namespace: "http://etherx.jabber.org/streams".into(),
+        default_namespace: Some("jabber:client".into()),
+        to: Some("c'd".into()),
+        from: Some("a&b".into()),
+        id: Some("1".into()),
+        version: Some("1.0".into()),
+        lang: Some("de".into()),
+    };
+    assert_eq!(header, expected);
 }
