@@ -69,7 +69,7 @@ pub mod __private {
     };
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     pub use crate::glue::interpose;
-    pub use crate::glue::{create as create_instance, install_panic_hook, table};
+    pub use crate::glue::{create as create_instance, prepare_library, table};
     pub use abi_stable::library::{__call_root_module_loader, CheckTypeLayout, LibHeader, RootModuleResult};
     pub use abi_stable::prefix_type::{PrefixTypeTrait, WithMetadata};
     pub use abi_stable::std_types::RStr;

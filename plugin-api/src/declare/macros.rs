@@ -60,7 +60,7 @@ macro_rules! export_module {
                 reply: v1::ReplyRef<'_>,
                 out: &mut v1::InstancePtr,
             ) -> i32 {
-                install_panic_hook();
+                prepare_library();
                 // SAFETY: the arguments are passed on as the host gave them.
                 unsafe { create_instance::<Exported>(info, host, reply, out) }
             }

@@ -4,7 +4,7 @@ use super::guard::{contained, guarded};
 use super::handlers::Handlers;
 use super::reply::Reply;
 use super::task::{Task, task_drop, task_poll};
-use super::{answer, lifecycle, panics};
+use super::{RawHost, answer, lifecycle, panics};
 use crate::abi::v1::{Call, HostRef, InstanceInfo, InstancePtr, ModuleVt, ReplyRef, TaskPtr, call, status};
 use crate::sdk::handler::{AnyModule, Outcome};
 use crate::sdk::{Host, Module};
@@ -25,10 +25,14 @@ pub(super) struct Running<M> {
     pub(super) any: AnyModule,
 }
 
+/// The host calls an instance from several threads at once.
+const fn may_be_shared<T: Send + Sync>() {}
+
 /// The table for module `M`; `create` is the export macro's or [`create`] itself.
 pub const fn table<M: Module>(
     create: unsafe extern "C" fn(&InstanceInfo<'_>, HostRef, ReplyRef<'_>, &mut InstancePtr) -> i32,
 ) -> ModuleVt {
+    may_be_shared::<Instance<M>>();
     ModuleVt {
         size: size_of::<ModuleVt>() as u32,
         create,
@@ -50,8 +54,9 @@ pub unsafe extern "C" fn create<M: Module>(
     out: &mut InstancePtr,
 ) -> i32 {
     let handlers = Arc::new(Handlers::default());
-    // SAFETY: promised by the caller.
-    let (host, reply) = unsafe { (Host::new::<M>(host, info, &handlers), Reply::new(reply)) };
+    // SAFETY: promised by the caller; `drop_instance` closes the host's handle before it returns.
+    let (raw, reply) = unsafe { (RawHost::new(host), Reply::new(reply)) };
+    let host = Host::new::<M>(raw, info, &handlers);
     guarded(&host.clone(), &reply, || {
         panics::add_host(&host);
         let options = Mutex::new(Some(info.options.as_str().to_owned()));

@@ -177,7 +177,10 @@ extern "C" fn trampoline(start: *mut c_void) -> *mut c_void {
     let me = OwnThread::current();
     {
         let mut threads = lock(&THREADS);
-        threads.retain(OwnThread::is_alive);
+        // The dead are looked for only when the list would grow: it costs a look at the system for each entry.
+        if threads.len() == threads.capacity() {
+            threads.retain(OwnThread::is_alive);
+        }
         threads.push(me);
     }
     STARTING.fetch_sub(1, Ordering::SeqCst);
@@ -192,8 +195,12 @@ impl OwnThread {
         Self { tid, started: start_time(tid).unwrap_or(0) }
     }
 
+    /// Whether the system still knows the thread. Where start times cannot be read, an id that is in use counts as this
+    /// thread: too careful is better than unmapping running code.
     fn is_alive(&self) -> bool {
-        start_time(self.tid).is_some_and(|started| self.started == 0 || started == self.started)
+        // SAFETY: signal 0 only asks whether there is such a thread in this process.
+        let known = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.tid, 0) } == 0;
+        known && (self.started == 0 || start_time(self.tid).is_none_or(|started| started == self.started))
     }
 }
 

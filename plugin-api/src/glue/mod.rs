@@ -19,10 +19,12 @@ mod panics;
 mod raw_host;
 mod reply;
 pub mod task;
+#[cfg(feature = "tracing")]
+mod traces;
 
 pub use clock::{process_time, utc_offset};
 pub use instance::{create, table};
-pub use panics::install as install_panic_hook;
+pub use panics::prepare_library;
 
 pub(crate) use handlers::{Entry, Handlers};
 pub(crate) use raw_host::{OpAnswer, OpPoll, RawHost};

@@ -16,10 +16,15 @@ const SEEN_LIMIT: usize = 64;
 static SEEN: Mutex<Vec<(u64, String)>> = Mutex::new(Vec::new());
 static HOSTS: Mutex<Vec<WeakHost>> = Mutex::new(Vec::new());
 
-/// Installs the hook, once per library. Called by the export macro's `create`, so never in unit tests.
-pub fn install() {
+/// Installs the hook, and with the feature `tracing` the forwarding of events, once per library. Called by the export
+/// macro's `create`, so never in unit tests.
+pub fn prepare_library() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| std::panic::set_hook(Box::new(hook)));
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(hook));
+        #[cfg(feature = "tracing")]
+        super::traces::install();
+    });
 }
 
 /// Remembers an instance as somebody to tell.
@@ -64,13 +69,15 @@ fn on_own_thread() -> bool {
 }
 
 fn tell(line: &str) {
-    let host = {
-        let hosts = HOSTS.lock().unwrap_or_else(PoisonError::into_inner);
-        hosts.iter().find_map(WeakHost::upgrade)
-    };
-    if let Some(host) = host {
+    if let Some(host) = any_host() {
         host.raw().log(level::ERROR, "", line);
     }
+}
+
+/// An instance of this library that is alive.
+pub(super) fn any_host() -> Option<Host> {
+    let hosts = HOSTS.lock().unwrap_or_else(PoisonError::into_inner);
+    hosts.iter().find_map(WeakHost::upgrade)
 }
 
 /// What the hook saw on this thread, if it was this panic.

@@ -2,6 +2,7 @@
 
 use super::gate::{Gate, Pass};
 use super::reply::AnswerBuf;
+use super::task::task_drop;
 use crate::abi::v1::{self, HostRef, HostVt, PollRef, TaskPtr, reply, status};
 use crate::sdk::HostError;
 use abi_stable::std_types::{RSlice, RStr};
@@ -131,11 +132,16 @@ impl RawHost {
         }
     }
 
-    /// Hands a task over. `Err` gives it back: the host is gone and has not seen it.
-    pub(crate) fn spawn(&self, task: TaskPtr) -> Result<u64, TaskPtr> {
-        let Some((vt, ctx, _pass)) = self.enter() else { return Err(task) };
-        // SAFETY: as in `log`; the host owns the task from here on, also when it answers 0.
-        Ok(unsafe { (vt.spawn)(ctx, task) })
+    /// Hands a task over, or ends it when the host is gone. The host's number for it, 0 when it refused and ended it;
+    /// `None` when it is gone.
+    pub(crate) fn spawn(&self, task: TaskPtr) -> Option<u64> {
+        let Some((vt, ctx, _pass)) = self.enter() else {
+            // SAFETY: the host has not seen the task, so this is its only and last use.
+            unsafe { task_drop(task) };
+            return None;
+        };
+        // SAFETY: as in `log`; the host owns the task from here on.
+        Some(unsafe { (vt.spawn)(ctx, task) })
     }
 
     pub(crate) fn fatal(&self, message: &str) {

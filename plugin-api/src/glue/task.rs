@@ -33,6 +33,12 @@ struct Bell {
     quiet: AtomicBool,
 }
 
+const _: () = {
+    /// The host moves tasks between its threads.
+    const fn may_move<T: Send>() {}
+    may_move::<Task>();
+};
+
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
@@ -107,7 +113,9 @@ impl PollScope<'_> {
     /// Has `waker` woken when the host wakes the task.
     pub(crate) fn wake_with_task(&self, waker: &Waker) {
         if !waker.will_wake(self.root) {
-            self.inner.borrow_mut().push(waker.clone());
+            // Cloned first: a combinator's waker runs code of its own, which must not find the list borrowed.
+            let waker = waker.clone();
+            self.inner.borrow_mut().push(waker);
         }
     }
 

@@ -84,9 +84,10 @@ impl Host {
         })
     }
 
-    /// Asks another module's [`Module::on_request`](super::Module::on_request), on this vhost.
+    /// Asks another module's [`Module::on_request`](super::Module::on_request): `mod_x` on this vhost, or `mod_x@vhost`.
     pub fn request(&self, module: &str, method: &str, args: &Value, timeout: Duration) -> Op<Value> {
-        let args = json!({"module": module, "host": self.vhost(), "method": method, "args": args});
+        let (module, vhost) = module.split_once('@').unwrap_or((module, self.vhost()));
+        let args = json!({"module": module, "host": vhost, "method": method, "args": args});
         self.op(op::REQUEST, millis(timeout), &args, b"", text_as_json)
     }
 

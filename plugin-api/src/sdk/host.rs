@@ -4,8 +4,8 @@ use super::error::HostError;
 use super::handler::{Answer, Nothing};
 use super::log::{Logger, SessionLog};
 use super::{Jid, Module};
-use crate::abi::v1::{HostRef, InstanceInfo};
-use crate::glue::task::{Task, task_drop};
+use crate::abi::v1::InstanceInfo;
+use crate::glue::task::Task;
 use crate::glue::{Handlers, RawHost};
 use std::any::TypeId;
 use std::future::Future;
@@ -34,16 +34,7 @@ struct Inner {
 }
 
 impl Host {
-    /// # Safety
-    /// `host` must stay valid until `raw().close()` has returned.
-    #[allow(unsafe_code, reason = "passes the promise of the boundary on to RawHost")]
-    pub(crate) unsafe fn new<M: Module>(
-        host: HostRef,
-        info: &InstanceInfo<'_>,
-        handlers: &Arc<Handlers>,
-    ) -> Self {
-        // SAFETY: the caller's promise is passed on.
-        let raw = unsafe { RawHost::new(host) };
+    pub(crate) fn new<M: Module>(raw: RawHost, info: &InstanceInfo<'_>, handlers: &Arc<Handlers>) -> Self {
         let inner = Inner {
             raw,
             module: info.module.as_str().into(),
@@ -150,18 +141,11 @@ impl Host {
             }),
         );
         match self.raw().spawn(task) {
-            Ok(0) => {
+            Some(0) => {
                 Err(HostError::new("resource-constraint", "the server takes no more tasks of this module"))
             }
-            Ok(_) => Ok(()),
-            Err(task) => {
-                #[allow(unsafe_code, reason = "gives back what `into_raw` made")]
-                // SAFETY: the host has not seen the task, so this is its only and last use.
-                unsafe {
-                    task_drop(task);
-                }
-                Err(HostError::gone())
-            }
+            Some(_) => Ok(()),
+            None => Err(HostError::gone()),
         }
     }
 
