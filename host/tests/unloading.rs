@@ -198,6 +198,41 @@ fn a_thread_that_ends_detaches_by_itself() {
 }
 
 #[test]
+fn threads_that_come_and_go_race_with_the_end_of_generations() {
+    let _alone = alone();
+    let house = House::of(SMALL, NEVER);
+    let current = Mutex::new(house.load());
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut ending = Vec::new();
+                while !stop.load(Ordering::Acquire) {
+                    let run = Run::of(&current.lock().unwrap(), "run");
+                    // It lets go of the library first and ends afterwards, so that its end meets that of the library.
+                    ending.push(std::thread::spawn(move || [0, 1, 2].map(|op| assert!(run.once(op)))));
+                    if ending.len() > 3 {
+                        ending.remove(0).join().unwrap();
+                    }
+                }
+                for thread in ending {
+                    thread.join().unwrap();
+                }
+            });
+        }
+        for _ in 0..150 {
+            let fresh = house.load();
+            let old = std::mem::replace(&mut *current.lock().unwrap(), fresh);
+            house.run_everywhere(&old, 1);
+            eventually("callers let go of it", || Arc::strong_count(&old) == 1);
+            house.must_unload("an old generation", old);
+        }
+        stop.store(true, Ordering::Release);
+    });
+    house.must_unload("the last one", current.into_inner().unwrap());
+}
+
+#[test]
 fn a_thread_that_never_rests_keeps_it_and_a_sweep_frees_it() {
     let _alone = alone();
     let house = House::new();

@@ -4,16 +4,17 @@
 //! must be seen. A file that a process still writes, or that is no whole ELF file, is given time to settle. Nothing here
 //! opens a library for execution; what is found is copied, checked again and probed by others.
 
+mod trust;
+
 use super::error::Fault;
 use super::loader::elf::{self, ElfProblem};
 use super::loader::{ContentHash, FileBytes, sys};
 use super::manifest::Manifest;
 use serde::Serialize;
 use std::collections::HashMap;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -184,7 +185,7 @@ impl FolderScanner {
         if !facts.is_dir() {
             return Err(format!("the plugin folder {shown} is not a folder"));
         }
-        check_rights(&facts).map_err(|why| format!("the plugin folder {shown} {why}"))?;
+        trust::check_rights(&facts).map_err(|why| format!("the plugin folder {shown} {why}"))?;
         let mut paths = Vec::new();
         for entry in fs::read_dir(&real).map_err(unreadable)? {
             let name = entry.map_err(unreadable)?.file_name();
@@ -217,7 +218,7 @@ impl FolderScanner {
     }
 
     fn look(&mut self, path: &Path, real_dir: &Path, scan: &mut Scan) {
-        let verdict = match open_inside(path, real_dir).and_then(|file| self.read(path, file)) {
+        let verdict = match trust::open_inside(path, real_dir).and_then(|file| self.read(path, file)) {
             Ok(verdict) | Err(verdict) => verdict,
         };
         match verdict {
@@ -245,7 +246,7 @@ impl FolderScanner {
 
     fn read(&mut self, path: &Path, mut file: File) -> Result<Verdict, Verdict> {
         let before = file.metadata().map_err(unreadable)?;
-        check_rights(&before).map_err(|why| Verdict::Refused(Fault::Operator, why))?;
+        trust::check_rights(&before).map_err(|why| Verdict::Refused(Fault::Operator, why))?;
         if before.len() > self.rules.max_bytes {
             let limit = self.rules.max_bytes;
             let why = format!("has {} bytes; {limit} are the limit", before.len());
@@ -323,67 +324,6 @@ fn unreadable(error: io::Error) -> Verdict {
         io::ErrorKind::NotFound => Verdict::Gone,
         _ => Verdict::Refused(Fault::Operator, format!("cannot be read: {error}")),
     }
-}
-
-/// Opens the regular file at `path` if it really lies inside the folder, whatever symbolic links say.
-fn open_inside(path: &Path, real_dir: &Path) -> Result<File, Verdict> {
-    let refused = |why: String| Verdict::Refused(Fault::Operator, why);
-    let link = fs::symlink_metadata(path).map_err(unreadable)?.is_symlink();
-    let real = match path.canonicalize() {
-        Ok(real) => real,
-        Err(e) if link => return Err(refused(format!("is a symbolic link that leads nowhere: {e}"))),
-        Err(e) => return Err(unreadable(e)),
-    };
-    if !real.starts_with(real_dir) {
-        return Err(refused(format!(
-            "is a symbolic link that leads out of the folder, to {}",
-            real.display()
-        )));
-    }
-    check_folders_between(&real, real_dir)?;
-    if !fs::metadata(&real).map_err(unreadable)?.is_file() {
-        return Err(refused("is not a regular file".into()));
-    }
-    // Between the look above and this call the name may have got another meaning: no link is followed, nothing blocks,
-    // and what was opened is looked at once more.
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(&real).map_err(unreadable)?;
-    if !file.metadata().map_err(unreadable)?.is_file() {
-        return Err(refused("is not a regular file".into()));
-    }
-    match fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())) {
-        Ok(opened) if !opened.starts_with(real_dir) => Err(refused("was moved out of the folder".into())),
-        _ => Ok(file),
-    }
-}
-
-fn check_folders_between(real: &Path, real_dir: &Path) -> Result<(), Verdict> {
-    for folder in real.ancestors().skip(1).take_while(|folder| *folder != real_dir) {
-        let facts = fs::metadata(folder).map_err(unreadable)?;
-        check_rights(&facts).map_err(|why| {
-            Verdict::Refused(Fault::Operator, format!("lies in {}, which {why}", folder.display()))
-        })?;
-    }
-    Ok(())
-}
-
-/// Code that the server will run must not be changeable by anybody but its own user and root. Being writable by the
-/// server's own group, or root's, is no harm: on many systems each user has a group of their own and files are made so.
-fn check_rights(facts: &Metadata) -> Result<(), String> {
-    let (user, group) = sys::effective_ids();
-    if facts.uid() != user && facts.uid() != 0 {
-        return Err(format!(
-            "belongs to user {}; it must belong to user {user}, whom the server runs as, or to root",
-            facts.uid()
-        ));
-    }
-    if facts.mode() & 0o002 != 0 {
-        return Err("is writable by everybody; take that away with chmod o-w".into());
-    }
-    if facts.mode() & 0o020 != 0 && facts.gid() != group && facts.gid() != 0 {
-        return Err(format!("is writable by group {}; take that away with chmod g-w", facts.gid()));
-    }
-    Ok(())
 }
 
 /// What changes when a file is written to; a hint that a read saw two states of it, never a proof that it did not.
