@@ -57,17 +57,39 @@ impl Router {
         if let Some(session) = bound {
             return self.to_session(session, stanza);
         }
-        let reachable = self.non_negative(&stanza, among);
-        let account = if reachable.is_empty() { Account::Unreachable } else { Account::Reachable };
+        let Some(to) = stanza.to() else { return Routing::done() };
+        let resources = self.sessions().resources(to);
+        let prioritised = || resources.iter().filter_map(move |session| reachable(session, among));
+        let highest = prioritised().map(|(priority, _)| priority).max();
+        let account = if highest.is_some() { Account::Reachable } else { Account::Unreachable };
         match rules::message(kind, address, account) {
-            MessageRule::MostAvailable => self.to_most_available(reachable, stanza),
+            MessageRule::MostAvailable => {
+                let most = prioritised().filter(|(priority, _)| Some(*priority) == highest);
+                self.to_each(most.map(|(_, session)| session), stanza, Self::to_account_without_closed)
+            }
             MessageRule::AllNonNegative => {
-                let sessions = reachable.into_iter().map(|(_, session)| session).collect();
-                self.to_sessions(sessions, stanza, Self::ignore)
+                self.to_each(prioritised().map(|(_, session)| session), stanza, Self::ignore)
             }
             MessageRule::Offline => self.offline(stanza),
             MessageRule::Ignore => self.ignore(stanza),
             MessageRule::Bounce | MessageRule::Exact => self.unavailable_service(stanza),
+        }
+    }
+
+    /// One copy each; the usual single receiver gets the stanza itself.
+    fn to_each<'a>(
+        &self,
+        mut sessions: impl Iterator<Item = &'a Arc<Session>>,
+        stanza: Stanza,
+        nobody: fn(&Self, Stanza) -> Routing,
+    ) -> Routing {
+        match (sessions.next(), sessions.next()) {
+            (None, _) => nobody(self, stanza),
+            (Some(only), None) => self.to_session(only.clone(), stanza),
+            (Some(first), Some(second)) => {
+                let all = [first, second].into_iter().chain(sessions).cloned().collect();
+                self.to_sessions(all, stanza, nobody)
+            }
         }
     }
 
@@ -82,8 +104,10 @@ impl Router {
         match (rules::presence(kind, address), bound) {
             (PresenceRule::Exact, Some(session)) => self.to_session(session, stanza),
             (PresenceRule::AllAvailable, _) => {
-                let sessions = self.resources(&stanza, among);
-                let available = sessions.iter().filter(|session| session.is_available());
+                let Some(to) = stanza.to() else { return Routing::done() };
+                let sessions = self.sessions().resources(to);
+                let available =
+                    sessions.iter().filter(|session| session.is_available() && counts(session, among));
                 Routing::all(available.map(|session| self.to_session(session.clone(), stanza.clone())))
             }
             (PresenceRule::Subscription, _) => self.inbound_subscription(stanza),
@@ -98,20 +122,6 @@ impl Router {
             (IqRule::OnBehalf, _) => self.on_behalf(stanza),
             (IqRule::Bounce | IqRule::Exact, _) => self.unavailable_service(stanza),
             (IqRule::Unmatched, _) => self.unmatched(stanza),
-        }
-    }
-
-    fn to_most_available(&self, reachable: Vec<(i8, Arc<Session>)>, stanza: Stanza) -> Routing {
-        let highest = reachable.iter().map(|(priority, _)| *priority).max();
-        let mut most = reachable.into_iter().filter(|(priority, _)| Some(*priority) == highest);
-        match (most.next(), most.next()) {
-            (Some((_, only)), None) => self.to_session(only, stanza),
-            (Some((_, first)), Some((_, second))) => {
-                let rest = most.map(|(_, session)| session);
-                let sessions = [first, second].into_iter().chain(rest).collect();
-                self.to_sessions(sessions, stanza, Self::to_account_without_closed)
-            }
-            (None, _) => self.offline(stanza),
         }
     }
 
@@ -162,20 +172,6 @@ impl Router {
         })
     }
 
-    fn resources(&self, stanza: &Stanza, among: Among) -> Vec<Arc<Session>> {
-        let Some(to) = stanza.to() else { return Vec::new() };
-        let all = self.sessions().resources(to);
-        all.iter().filter(|session| counts(session, among)).cloned().collect()
-    }
-
-    /// Available resources with a non-negative priority, with that priority.
-    fn non_negative(&self, stanza: &Stanza, among: Among) -> Vec<(i8, Arc<Session>)> {
-        let prioritised = |session: Arc<Session>| Some((session.priority()?, session));
-        let mut all: Vec<_> = self.resources(stanza, among).into_iter().filter_map(prioritised).collect();
-        all.retain(|(priority, _)| *priority >= 0);
-        all
-    }
-
     /// RFC 6121 allows or demands that nothing happens.
     pub(super) fn ignore(&self, _stanza: Stanza) -> Routing {
         self.inner.counts.ignored();
@@ -191,6 +187,12 @@ impl Router {
     pub(super) fn unavailable_service(&self, stanza: Stanza) -> Routing {
         self.bounce(&stanza, StanzaError::from(StanzaErrorCondition::ServiceUnavailable))
     }
+}
+
+/// A session that takes messages for its account, with its priority (RFC 6121 section 8.5.2.1.1).
+fn reachable(session: &Arc<Session>, among: Among) -> Option<(i8, &Arc<Session>)> {
+    let priority = session.priority().filter(|priority| *priority >= 0)?;
+    counts(session, among).then_some((priority, session))
 }
 
 fn counts(session: &Session, among: Among) -> bool {
