@@ -41,7 +41,7 @@ pub enum Effect {
 pub type IsBootOnly<'a> = &'a dyn Fn(&str, &str) -> bool;
 
 /// Sections whose change a running server cannot follow; everything else is applied.
-const SERVER_RESTART: [&str; 13] = [
+pub(super) const SERVER_RESTART: [&str; 16] = [
     "server.data_dir",
     "server.plugin_dir",
     "server.control_socket",
@@ -55,6 +55,9 @@ const SERVER_RESTART: [&str; 13] = [
     "http.metrics_path",
     "http.health_path",
     "http.max_connections",
+    "auth.scram_iterations",
+    "modules.keep_generations",
+    "modules.max_retained",
 ];
 
 /// What a named section is shown as where it appears or vanishes.
@@ -81,6 +84,28 @@ impl Config {
                 change(path, before, after, &is_module, is_boot_only)
             })
             .collect()
+    }
+}
+
+impl Config {
+    /// This configuration as far as a running server can follow it: what needs a restart stays as it is in `old`.
+    pub fn as_followed_from(self, old: &Config) -> Config {
+        let mut new = self;
+        new.server = super::Server {
+            stop_deadline: new.server.stop_deadline,
+            admins: new.server.admins,
+            ..old.server.clone()
+        };
+        new.log = super::Log { format: old.log.format, file: old.log.file.clone(), ..new.log };
+        new.listeners = old.listeners.clone();
+        new.http.api_path = old.http.api_path.clone();
+        new.http.metrics_path = old.http.metrics_path.clone();
+        new.http.health_path = old.http.health_path.clone();
+        new.http.max_connections = old.http.max_connections;
+        new.auth.scram_iterations = old.auth.scram_iterations;
+        new.modules.keep_generations = old.modules.keep_generations;
+        new.modules.max_retained = old.modules.max_retained;
+        new
     }
 }
 

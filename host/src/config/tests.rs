@@ -406,6 +406,27 @@ fn each_difference_says_what_it_takes() {
 }
 
 #[test]
+fn what_needs_a_restart_stays_as_it_is_and_all_else_is_followed() {
+    let other = parse_more(
+        "[server]\ndata_dir = \"/x\"\nplugin_dir = \"/y\"\ncontrol_socket = \"/z\"\npid_file = \"/p\"\nworkers = 3\n\
+         module_workers = 4\nstop_deadline = \"7s\"\n[log]\nformat = \"json\"\nfile = \"/l\"\nlevel = 5\n\
+         [[listener]]\nkind = \"c2s\"\nport = 9\n[http]\napi_path = \"/a\"\nmetrics_path = \"/m\"\nhealth_path = \"/h\"\n\
+         max_connections = 9\n[auth]\nscram_iterations = 20000\n[modules]\nkeep_generations = 9\nmax_retained = 9\n\
+         [limits]\ndepth = 9\n",
+    )
+    .unwrap();
+    let restarts = |new: &Config| {
+        let changes = Config::diff(&small(), new);
+        changes.iter().filter(|change| change.effect == Effect::NeedsServerRestart).count()
+    };
+    assert!(restarts(&other) >= super::diff::SERVER_RESTART.len(), "every key of the list differs");
+    let followed = other.as_followed_from(&small());
+    assert_eq!(restarts(&followed), 0);
+    assert_eq!((followed.limits.depth, followed.log.level), (9, LogLevel::Debug));
+    assert_eq!(followed.server.stop_deadline, std::time::Duration::from_secs(7));
+}
+
+#[test]
 fn listeners_are_told_apart_by_their_socket() {
     let one = "[[listener]]\nkind = \"c2s\"\naddress = \"127.0.0.1\"\nport = 1\n";
     let two = "[[listener]]\nkind = \"http\"\naddress = \"127.0.0.1\"\nport = 2\n";

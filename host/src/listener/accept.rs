@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -17,7 +18,7 @@ use super::connection::Connection;
 use super::hub::{Hub, Inward, Origin};
 use super::refusal;
 use super::settings::ListenerSettings;
-use super::shaper::TokenBucket;
+use super::shaper::{Rate, TokenBucket};
 
 /// How long accepting pauses when the process has no descriptor or no memory left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -39,8 +40,20 @@ pub struct ListenError {
 #[derive(Debug)]
 pub struct Listening {
     address: SocketAddr,
+    shaper: ListenerShaper,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
+}
+
+/// The rate limit of a listener's connections, to be changed while it listens. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ListenerShaper(Arc<ArcSwapOption<Rate>>);
+
+impl ListenerShaper {
+    /// Limits every connection that begins from now on; `None` for no limit.
+    pub fn set(&self, rate: Option<Rate>) {
+        self.0.store(rate.map(Arc::new));
+    }
 }
 
 impl Listening {
@@ -51,19 +64,26 @@ impl Listening {
         let listener = TcpListener::from_std(socket.into()).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (stop, stopped) = oneshot::channel();
+        let shaper = ListenerShaper(Arc::new(ArcSwapOption::from_pointee(settings.shaper)));
+        let limited = shaper.clone();
         let task = tokio::spawn(async move {
             tokio::select! {
                 _ = stopped => {}
-                () = accept_all(&listener, &hub, &settings) => {}
+                () = accept_all(&listener, &hub, &settings, &limited) => {}
             }
         });
         tracing::info!(%address, "accepting connections");
-        Ok(Self { address, stop, task })
+        Ok(Self { address, shaper, stop, task })
     }
 
     /// Where it listens, with the port that the system chose if none was named.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The rate limit of its connections.
+    pub fn shaper(&self) -> &ListenerShaper {
+        &self.shaper
     }
 
     /// Stops accepting and closes the socket. Connections go on.
@@ -87,7 +107,12 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-async fn accept_all<E: Inward>(listener: &TcpListener, hub: &Arc<Hub<E>>, settings: &ListenerSettings) {
+async fn accept_all<E: Inward>(
+    listener: &TcpListener,
+    hub: &Arc<Hub<E>>,
+    settings: &ListenerSettings,
+    shaper: &ListenerShaper,
+) {
     let mut is_short = false;
     loop {
         match listener.accept().await {
@@ -95,7 +120,7 @@ async fn accept_all<E: Inward>(listener: &TcpListener, hub: &Arc<Hub<E>>, settin
                 if std::mem::take(&mut is_short) {
                     tracing::info!(address = %settings.address, "accepting connections again");
                 }
-                begin(hub, settings, socket, peer);
+                begin(hub, settings, shaper, socket, peer);
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
@@ -117,13 +142,19 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     )
 }
 
-fn begin<E: Inward>(hub: &Arc<Hub<E>>, settings: &ListenerSettings, socket: TcpStream, peer: SocketAddr) {
+fn begin<E: Inward>(
+    hub: &Arc<Hub<E>>,
+    settings: &ListenerSettings,
+    shaper: &ListenerShaper,
+    socket: TcpStream,
+    peer: SocketAddr,
+) {
     let origin = Origin { peer, direct_tls: settings.direct_tls };
     match hub.connections.admit(peer.ip()) {
         Ok(permit) => {
             // Stanzas are written in one piece already; waiting for more would only delay them.
             let _ = socket.set_nodelay(true);
-            let shaper = settings.shaper.map(|rate| TokenBucket::new(rate, Instant::now()));
+            let shaper = shaper.0.load().as_deref().map(|rate| TokenBucket::new(*rate, Instant::now()));
             tokio::spawn(Connection::new(Arc::clone(hub), permit, socket, origin, shaper));
         }
         Err(why) => refusal::refuse(hub, socket, origin, why),

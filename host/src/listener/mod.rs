@@ -20,7 +20,7 @@ mod refusal;
 mod settings;
 mod shaper;
 
-pub use accept::{ListenError, Listening};
+pub use accept::{ListenError, ListenerShaper, Listening};
 pub use admission::ConnectionLimits;
 pub use hub::{ConnectionCounts, Hub, Inward};
 pub use settings::{ConnectionSettings, ListenerSettings};

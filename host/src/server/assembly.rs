@@ -21,7 +21,7 @@ use super::shutdown::{Parts, shut_down};
 use super::{certificate, signals};
 use crate::auth::{AccountOptions, Accounts, LimiterOptions, LoginLimiter};
 use crate::command::Phase;
-use crate::config::{Config, Watch};
+use crate::config::Config;
 use crate::ctl::{Control, ControlSocket, InstanceLock};
 use crate::plugin::manager::Manager;
 use crate::plugin::probe::ProbeSettings;
@@ -78,9 +78,8 @@ async fn operate(shared: &Arc<Shared>) -> Result<Ending, StartError> {
     let listeners = Listeners::open(shared).await?;
     // Errors are logged where they happen; the modules concerned are marked.
     shared.manager.announce_started().await;
-    if shared.config().modules.watch != Watch::Off {
-        shared.manager.watch_folder();
-    }
+    // What a change in the folder causes is looked up then, so that a reload can change it.
+    shared.manager.watch_folder();
     let chores = chores(shared);
     shared.phase.enter(Phase::Running);
     let ending = ended(shared).await;
@@ -110,17 +109,12 @@ pub(super) async fn assemble(
         pending_iqs: PENDING_IQS,
         owed_answers: OWED_ANSWERS,
     });
-    let limiter = LimiterOptions {
-        per_address: config.limits.login_attempts_per_minute,
-        window: Duration::from_secs(60),
-        ..LimiterOptions::default()
-    };
     let shared = Arc::new(Shared {
         config_path: config_file.to_owned(),
-        config: ArcSwap::new(config),
         storage,
         accounts,
-        limiter: Arc::new(LoginLimiter::new(limiter, Instant::now())),
+        limiter: ArcSwap::from_pointee(login_limiter(&config)),
+        config: ArcSwap::new(config),
         sessions,
         router,
         manager,
@@ -139,6 +133,16 @@ pub(super) async fn assemble(
     });
     shared.manager.connect(Arc::new(Services::new(&shared)));
     Ok(shared)
+}
+
+/// The limiter of failed logins that the configuration asks for.
+pub(super) fn login_limiter(config: &Config) -> LoginLimiter {
+    let options = LimiterOptions {
+        per_address: config.limits.login_attempts_per_minute,
+        window: Duration::from_secs(60),
+        ..LimiterOptions::default()
+    };
+    LoginLimiter::new(options, Instant::now())
 }
 
 /// The bounds of sessions that the configuration sets.

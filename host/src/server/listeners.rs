@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::error::StartError;
 use super::metrics::{Numbers, Parts};
-use super::shared::Shared;
+use super::shared::{ListeningOn, Shared};
 use super::streams::Streams;
 use crate::config::{Listener, ListenerKind};
 use crate::http::{HttpParts, HttpServer};
@@ -34,21 +34,21 @@ impl Listeners {
         let (stop_http, _) = watch::channel(false);
         let mut listeners = Self { hub, client: Vec::new(), http: Vec::new(), stop_http };
         let mut http_sockets = Vec::new();
-        for listener in &config.listeners {
-            match ListenerSettings::from_config(&config, listener) {
-                None => http_sockets.push(bind_http(listener).await?),
-                Some(settings) => {
-                    let listening = Listening::start(Arc::clone(&listeners.hub), settings)?;
-                    shared.listens(listener.kind, listening.address());
-                    listeners.client.push(listening);
-                }
-            }
+        for (number, listener) in config.listeners.iter().enumerate() {
+            let Some(settings) = ListenerSettings::from_config(&config, listener) else {
+                http_sockets.push((number, bind_http(listener).await?));
+                continue;
+            };
+            let listening = Listening::start(Arc::clone(&listeners.hub), settings)?;
+            let (address, shaper) = (listening.address(), Some(listening.shaper().clone()));
+            shared.listens(ListeningOn { number, kind: listener.kind, address, shaper });
+            listeners.client.push(listening);
         }
         listeners.serve_http(shared, http_sockets);
         Ok(listeners)
     }
 
-    fn serve_http(&mut self, shared: &Arc<Shared>, sockets: Vec<TcpListener>) {
+    fn serve_http(&mut self, shared: &Arc<Shared>, sockets: Vec<(usize, TcpListener)>) {
         let Some(table) = shared.table.get().and_then(std::sync::Weak::upgrade) else { return };
         let server = HttpServer::new(
             shared.config().http.clone(),
@@ -62,10 +62,10 @@ impl Listeners {
         );
         // Set once: there is one front end, for all its sockets.
         let _ = shared.http.set(server.clone());
-        for socket in sockets {
+        for (number, socket) in sockets {
             if let Ok(address) = socket.local_addr() {
                 tracing::info!(%address, "serving HTTP");
-                shared.listens(ListenerKind::Http, address);
+                shared.listens(ListeningOn { number, kind: ListenerKind::Http, address, shaper: None });
             }
             let (server, mut stop) = (server.clone(), self.stop_http.subscribe());
             self.http.push(tokio::spawn(async move {

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::assembly::session_limits;
+use super::assembly::{login_limiter, session_limits};
 use super::error::StartError;
 use super::shared::Shared;
 use super::{certificate, phase};
 use crate::command::Access;
 use crate::config::diff::{Change, Effect};
 use crate::config::{Config, ConfigErrors};
-use crate::listener::ConnectionSettings;
+use crate::listener::{ConnectionSettings, ListenerSettings};
 use crate::plugin::error::ModuleError;
 use crate::plugin::manager::ReloadReport;
 use crate::stanza::{StreamError, StreamErrorCondition};
@@ -75,7 +75,8 @@ async fn apply(shared: &Arc<Shared>, modules: Modules) -> Result<Reloaded, Reloa
     let new = read(shared)?;
     check(shared, &new).await?;
     let changes = differences(shared, &old, &new).await;
-    let new = Arc::new(keep_until_restart(&old, new));
+    // What only a restart can change stays, so that the configuration in force is true.
+    let new = Arc::new(new.as_followed_from(&old));
     let told = shared.manager.apply_config(Arc::clone(&new), modules == Modules::All).await;
     let modules = told.map_err(ReloadError::Modules)?;
     spread(shared, &old, &new);
@@ -118,22 +119,6 @@ async fn differences(shared: &Shared, old: &Config, new: &Config) -> Vec<Change>
     Config::diff_with(old, new, &is_boot_only)
 }
 
-/// What a running server cannot follow stays as it is, so that the configuration in force is true.
-fn keep_until_restart(old: &Config, mut new: Config) -> Config {
-    new.server = crate::config::Server {
-        stop_deadline: new.server.stop_deadline,
-        admins: new.server.admins,
-        ..old.server.clone()
-    };
-    new.listeners = old.listeners.clone();
-    new.log.format = old.log.format;
-    new.log.file = old.log.file.clone();
-    new.http.api_path = old.http.api_path.clone();
-    new.http.metrics_path = old.http.metrics_path.clone();
-    new.http.health_path = old.http.health_path.clone();
-    new
-}
-
 /// Tells every part. Nothing here can fail: it was checked before.
 fn spread(shared: &Shared, old: &Config, new: &Arc<Config>) {
     shared.config.store(Arc::clone(new));
@@ -147,6 +132,10 @@ fn spread(shared: &Shared, old: &Config, new: &Arc<Config>) {
     if let Some(hub) = shared.hub.get().and_then(std::sync::Weak::upgrade) {
         hub.apply(ConnectionSettings::from_config(new));
     }
+    limit_connections(shared, new);
+    if old.limits.login_attempts_per_minute != new.limits.login_attempts_per_minute {
+        shared.limiter.store(Arc::new(login_limiter(new)));
+    }
     if let Some(http) = shared.http.get() {
         http.reload(new.http.clone());
     }
@@ -154,6 +143,17 @@ fn spread(shared: &Shared, old: &Config, new: &Arc<Config>) {
         table.set_access(Access::new(new.permissions.clone()));
     }
     close_removed_vhosts(shared, old, new);
+}
+
+/// Shapers may have changed; which listener has which one needs a restart.
+fn limit_connections(shared: &Shared, new: &Config) {
+    for (listener, socket) in
+        shared.listening().iter().filter_map(|socket| Some((socket.shaper.as_ref()?, socket)))
+    {
+        let configured = new.listeners.get(socket.number);
+        let settings = configured.and_then(|configured| ListenerSettings::from_config(new, configured));
+        listener.set(settings.and_then(|settings| settings.shaper));
+    }
 }
 
 /// RFC 6120 section 4.9.3.5: the host of these streams is no longer ours.

@@ -16,7 +16,7 @@ use crate::auth::{Accounts, LoginLimiter};
 use crate::command::Table;
 use crate::config::{Config, ListenerKind};
 use crate::http::HttpServer;
-use crate::listener::Hub;
+use crate::listener::{Hub, ListenerShaper};
 use crate::plugin::manager::Manager;
 use crate::router::Router;
 use crate::session::Sessions;
@@ -24,11 +24,15 @@ use crate::storage::Storage;
 use crate::stream::tls::Certificates;
 
 /// A socket that is accepted on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct ListeningOn {
+    /// Which of the configured ones, in their order.
+    pub number: usize,
     pub kind: ListenerKind,
     /// With the port that the system chose if none was named.
     pub address: SocketAddr,
+    /// The rate limit of its connections, if it is for client streams.
+    pub shaper: Option<ListenerShaper>,
 }
 
 /// Why the server ends.
@@ -46,7 +50,7 @@ pub(super) struct Shared {
     pub config: ArcSwap<Config>,
     pub storage: Storage,
     pub accounts: Accounts,
-    pub limiter: Arc<LoginLimiter>,
+    pub limiter: ArcSwap<LoginLimiter>,
     pub sessions: Sessions,
     pub router: Router,
     pub manager: Manager,
@@ -89,9 +93,10 @@ impl Shared {
     }
 
     /// Notes a socket that is accepted on.
-    pub fn listens(&self, kind: ListenerKind, address: SocketAddr) {
+    pub fn listens(&self, socket: ListeningOn) {
         let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
-        listening.push(ListeningOn { kind, address });
+        listening.push(socket);
+        listening.sort_by_key(|socket| socket.number);
     }
 
     /// The sockets that are accepted on.

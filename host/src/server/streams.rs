@@ -52,7 +52,7 @@ impl StreamEvents for Streams {
     type Outbox = MailboxSender;
 
     fn login_context(&self, peer: SocketAddr) -> LoginContext {
-        let (accounts, limiter) = (self.0.accounts.clone(), self.0.limiter.clone());
+        let (accounts, limiter) = (self.0.accounts.clone(), self.0.limiter.load_full());
         LoginContext { accounts, limiter, address: peer.ip() }
     }
 
