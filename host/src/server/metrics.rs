@@ -42,6 +42,11 @@ impl Numbers {
     fn process(&self, to: &mut Exposition) {
         let uptime = self.0.started.elapsed().as_secs_f64();
         to.single(gauge("moult_uptime_seconds", "seconds", "Time since the server started."), uptime);
+        if let Some(seconds) = cpu_seconds() {
+            let help = "Time that the process has spent on processors.";
+            let unit = "seconds";
+            to.single(Family { name: "moult_cpu_seconds", kind: MetricKind::Counter, unit, help }, seconds);
+        }
         if let Some(bytes) = resident_bytes() {
             to.single(
                 gauge("moult_resident_memory_bytes", "bytes", "Resident memory of the process."),
@@ -220,6 +225,37 @@ fn resident_bytes() -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
+/// User and system time; the kernel tells them in hundredths of a second, whatever its own clock.
+fn cpu_seconds() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name before the last parenthesis may hold anything; utime and stime are the fields 14 and 15 of proc(5).
+    let mut fields = text.rsplit_once(") ")?.1.split(' ').skip(11);
+    let mut hundredths = || fields.next()?.parse::<u32>().ok();
+    Some((f64::from(hundredths()?) + f64::from(hundredths()?)) / 100.0)
+}
+
 fn open_files() -> Option<usize> {
     Some(std::fs::read_dir("/proc/self/fd").ok()?.count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_numbers_of_process_sessions_and_router_are_written() {
+        let server = crate::server::fixture::server().await;
+        let _session = server.bind("ann@example.org/phone").await;
+        let mut text = Exposition::default();
+        Numbers(Arc::clone(&server.shared)).write(&mut text);
+        let text = text.finish();
+        for line in ["moult_sessions{vhost=\"example.org\"} 1", "moult_stanzas_total{what=\"delivered\"} 0"] {
+            assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
+        }
+        for name in ["moult_cpu_seconds_total ", "moult_resident_memory_bytes ", "moult_open_files "] {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            let number: f64 = line.unwrap_or_else(|| panic!("{name} is not in\n{text}")).parse().unwrap();
+            assert!(number > 0.0 || name.contains("cpu"), "{name}{number}");
+        }
+    }
 }

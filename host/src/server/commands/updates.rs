@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Handlers, failures, history};
 use crate::command::{Answer, Call, CommandError, CommandResult, ErrorKind, FrontEnd};
@@ -142,14 +142,42 @@ async fn finished(shared: &Shared, report: UpdateReport) -> CommandResult {
     if !report.errors.is_empty() {
         return Err(failures::modules(&report.errors, Some(report.transaction)));
     }
+    let held_by = match report.unpurged.is_empty() {
+        true => Vec::new(),
+        false => held_by(shared, &report.unpurged).await,
+    };
     let mut answer = Answer::report(&report)?;
-    if !report.unpurged.is_empty() {
-        answer.value["held_by"] = held_by(shared, &report.unpurged).await;
+    if !held_by.is_empty() {
+        answer.value["held_by"] = json!(held_by);
     }
-    Ok(answer)
+    Ok(answer.with_text(told(&report, &held_by)))
 }
 
-async fn held_by(shared: &Shared, modules: &[String]) -> Value {
+/// The same for people: what is not there is not mentioned.
+fn told(report: &UpdateReport, held_by: &[String]) -> String {
+    if report.updated.is_empty() && report.unchanged.is_empty() {
+        return "There is nothing to update.".into();
+    }
+    let mut lines = Vec::new();
+    for (what, modules) in
+        [("updated", &report.updated), ("unchanged", &report.unchanged), ("unpurged", &report.unpurged)]
+    {
+        if !modules.is_empty() {
+            lines.push(format!("{what}: {}", modules.join(", ")));
+        }
+    }
+    lines.extend(held_by.iter().map(|held| format!("held by: {held}")));
+    if !report.updated.is_empty() {
+        let all: f64 = report.stages.iter().map(|stage| stage.ms).sum();
+        lines.push(format!(
+            "transaction {}: {all:.1} ms, longest pause {} us",
+            report.transaction, report.pause_us
+        ));
+    }
+    lines.join("\n")
+}
+
+async fn held_by(shared: &Shared, modules: &[String]) -> Vec<String> {
     let old = shared.manager.old_generations().await;
     let draining = old.draining.iter().filter(|old| modules.contains(&old.module));
     let draining = draining
@@ -157,7 +185,7 @@ async fn held_by(shared: &Shared, modules: &[String]) -> Value {
     let retained = old.retained.iter().filter(|old| modules.contains(&old.module));
     let retained = retained
         .map(|old| format!("{} generation {}: {}", old.module, old.generation, old.reasons.join("; ")));
-    draining.chain(retained).collect::<Vec<_>>().into()
+    draining.chain(retained).collect()
 }
 
 fn selection(modules: Vec<String>) -> Selection {
@@ -199,4 +227,37 @@ fn runs_on(shared: &Shared, module: &str, vhost: &str) -> bool {
     let modules = shared.manager.modules();
     let snapshot = modules.snapshot();
     snapshot.instances().keys().any(|key| &*key.module == module && &*key.vhost == vhost)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::report::StageTime;
+
+    #[test]
+    fn a_report_is_told_in_lines_without_what_is_not_there() {
+        let nothing = UpdateReport {
+            status: "ok",
+            transaction: 7,
+            updated: Vec::new(),
+            unpurged: Vec::new(),
+            unchanged: Vec::new(),
+            errors: Vec::new(),
+            stages: Vec::new(),
+            pause_us: 0,
+        };
+        assert_eq!(told(&nothing, &[]), "There is nothing to update.");
+        let one = UpdateReport {
+            updated: vec!["mod_a".into(), "mod_b".into()],
+            unpurged: vec!["mod_b".into()],
+            stages: vec![StageTime { stage: "prepare", ms: 20.0 }, StageTime { stage: "publish", ms: 0.25 }],
+            pause_us: 90,
+            ..nothing
+        };
+        let held = ["mod_b generation 3 waits for its calls to end".to_owned()];
+        let expected = "updated: mod_a, mod_b\nunpurged: mod_b\n\
+                        held by: mod_b generation 3 waits for its calls to end\n\
+                        transaction 7: 20.2 ms, longest pause 90 us";
+        assert_eq!(told(&one, &held), expected);
+    }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::args::{bad_request, json, read};
-use super::{Answer, LONG_DEADLINE, within};
+use super::{Answer, Desk, LONG_DEADLINE, within};
 use crate::command::{Caller, CommandError, ErrorKind, FrontEnd, Input};
 use crate::iq::PendingError;
 use crate::plugin::bridge::cause;
@@ -28,10 +28,8 @@ pub(super) fn send_iq(
     origin: &Origin,
     request: &OpRequest,
 ) -> Result<BoxFuture<Answer>, OpError> {
-    let stanza = Stanza::parse(&request.body)
-        .map_err(|fault| bad_request(format!("The module's request is no stanza: {fault}.")))?;
-    let stanza = with_sender(stanza, origin)?;
-    let stanza = with_id(stanza)?.with_hops(cause::hops().saturating_add(1));
+    let stanza = with_sender(with_id(&request.body)?, origin)?;
+    let stanza = stanza.with_hops(cause::hops().saturating_add(1));
     let pending = shared.router.request(stanza, timeout(request.number)).map_err(not_sent)?;
     Ok(Box::pin(async move {
         let answer = pending.answer().await.map_err(unanswered)?;
@@ -59,21 +57,26 @@ fn with_sender(stanza: Stanza, origin: &Origin) -> Result<Stanza, OpError> {
     Ok(stanza.with_from(&vhost))
 }
 
-/// A request without id gets one that nobody can guess.
-fn with_id(stanza: Stanza) -> Result<Stanza, OpError> {
-    if stanza.id().is_some() {
-        return Ok(stanza);
-    }
-    let failed = |what: String| OpError::new("internal-server-error", what);
-    let mut random = [0; 8];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| failed("The system gave no random bytes.".into()))?;
-    let id = u64::from_le_bytes(random);
-    // A stanza's text is canonical: no prefix and no space stands before its name.
-    let Some(rest) = stanza.as_str().strip_prefix("<iq") else {
-        return Err(bad_request("The module's request is no IQ."));
+/// The request as a stanza. One without id, which would be none, gets an id that nobody can guess.
+fn with_id(request: &[u8]) -> Result<Stanza, OpError> {
+    let fault = match Stanza::parse(request) {
+        Ok(stanza) => return Ok(stanza),
+        Err(fault) => fault,
     };
-    let text = format!("<iq id='{id:016x}'{rest}");
-    Stanza::parse(text.as_bytes()).map_err(|fault| failed(fault.to_string()))
+    let name_ends = request.iter().position(|byte| byte.is_ascii_whitespace() || b"/>".contains(byte));
+    let (name, rest) = request.split_at(name_ends.unwrap_or(request.len()));
+    let id = format!(" id='{}'", random_id()?);
+    // Where something else was wrong, or an id was there, this is refused as well.
+    Stanza::parse(&[name, id.as_bytes(), rest].concat())
+        .map_err(|_| bad_request(format!("The module's request is no stanza: {fault}.")))
+}
+
+fn random_id() -> Result<String, OpError> {
+    let mut random = [0; 8];
+    match aws_lc_rs::rand::fill(&mut random) {
+        Ok(()) => Ok(format!("{:016x}", u64::from_le_bytes(random))),
+        Err(_) => Err(OpError::new("internal-server-error", "The system gave no random bytes.")),
+    }
 }
 
 fn not_sent(error: RequestError) -> OpError {
@@ -104,6 +107,7 @@ struct CommandArgs {
 /// commands for the control socket alone stay closed to it.
 pub(super) fn run_command(
     shared: &Arc<Shared>,
+    desk: &Desk,
     origin: &Origin,
     request: &OpRequest,
 ) -> Result<BoxFuture<Answer>, OpError> {
@@ -112,11 +116,13 @@ pub(super) fn run_command(
     let table =
         table.ok_or_else(|| OpError::new("service-unavailable", "The server takes no commands now."))?;
     let caller = Caller { from: FrontEnd::Module, admin: true, jid: None, who: origin.to_string() };
-    Ok(within(LONG_DEADLINE, async move {
+    // On the core runtime: an update must not depend on the threads of modules.
+    let running = desk.detached(async move {
         let input = Input::Json(args.unwrap_or_default());
         let answer = table.run(&name, input, caller).await.map_err(|error| of_command(&error))?;
         Ok(json(&answer.value))
-    }))
+    });
+    Ok(within(LONG_DEADLINE, running))
 }
 
 fn of_command(error: &CommandError) -> OpError {

@@ -13,6 +13,8 @@ mod args;
 mod asking;
 mod people;
 mod stores;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -63,7 +65,7 @@ impl Services {
         let shared = self.shared()?;
         match request.kind {
             op::SEND_IQ => asking::send_iq(&shared, origin, &request),
-            op::COMMAND => asking::run_command(&shared, origin, &request),
+            op::COMMAND => asking::run_command(&shared, &self.desk, origin, &request),
             op::KEYVAL_GET..=op::ARCHIVE_DELETE => stores::begin(&shared, &self.desk, origin, request),
             op::SESSIONS_OF => people::sessions_of(&shared, &request),
             op::SESSIONS_ALL => people::sessions_all(&shared, &request),
