@@ -9,6 +9,8 @@ use crate::hooks::{Identity, Item};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Answer of an IQ that a module sent.
@@ -74,8 +76,7 @@ impl Host {
         Op::start(self, op::SLEEP, millis(time), "", b"", nothing)
     }
 
-    /// Sends an IQ get or set and awaits its answer. The host chooses the id, and the vhost is the sender unless the
-    /// request names another.
+    /// Sends an IQ get or set and awaits its answer. The vhost is the sender unless the request names another.
     pub fn send_iq(&self, iq: &IqRequest, timeout: Duration) -> Op<IqAnswer> {
         let stanza = iq.to_element();
         Op::start(self, op::SEND_IQ, millis(timeout), "", &stanza.to_bytes(), |answer| {
@@ -171,13 +172,20 @@ impl IqRequest {
     }
 
     fn to_element(&self) -> Element {
-        let iq = Element::new("iq").with_attr("type", self.kind).with_attr("to", self.to.as_str());
+        let iq = Element::new("iq").with_attr("type", self.kind).with_attr("id", unguessable());
+        let iq = iq.with_attr("to", self.to.as_str());
         let iq = match &self.from {
             Some(from) => iq.with_attr("from", from.as_str()),
             None => iq,
         };
         iq.with_child(self.payload.clone())
     }
+}
+
+/// An id that nobody can answer who has not seen the request.
+fn unguessable() -> String {
+    static SENT: AtomicU64 = AtomicU64::new(0);
+    format!("{:016x}", RandomState::new().hash_one(SENT.fetch_add(1, Ordering::Relaxed)))
 }
 
 pub(crate) fn millis(time: Duration) -> i64 {

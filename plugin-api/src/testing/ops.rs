@@ -76,8 +76,8 @@ impl FakeHost {
 
     fn send_iq(&self, deadline: u64, body: &[u8]) -> State {
         let request = std::str::from_utf8(body).ok().and_then(|text| parse_element(text).ok());
-        let Some(mut request) = request.filter(|r| r.name() == "iq") else {
-            return failed("bad-request", "what was sent is no IQ");
+        let Some(mut request) = request.filter(|r| r.name() == "iq" && r.attr("id").is_some()) else {
+            return failed("bad-request", "what was sent is no IQ with an id");
         };
         if request.attr("from").is_none() {
             request.set_attr("from", self.vhost());
