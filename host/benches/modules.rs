@@ -1,4 +1,5 @@
-//! What a swap and a call cost, in one process, without sockets: `cargo bench -p moult-host --bench modules [-- --quick]`.
+//! What a swap and a call cost, in one process, without sockets:
+//! `cargo bench -p moult-host --bench modules [-- [--quick] [--only echo|heavy|state|call]]`.
 //!
 //! * `echo`: mod_echo is updated over and over under traffic; lost and doubled stanzas, memory, mappings, descriptors;
 //! * `heavy`: the same for a module that links tokio, chrono and rand and keeps thread-locals, where it is built;
@@ -41,10 +42,18 @@ fn main() {
         .expect("a runtime");
     let failures = runtime.block_on(async {
         let mut failures = Vec::new();
-        failures.extend(echo(&libraries, if quick { 300 } else { 10_000 }).await);
-        failures.extend(heavy(&libraries, if quick { 100 } else { 1_000 }).await);
-        failures.extend(state(&libraries, if quick { 100 } else { 1_000 }).await);
-        failures.extend(call(&libraries, if quick { 200_000 } else { 5_000_000 }).await);
+        if wanted("echo") {
+            failures.extend(echo(&libraries, if quick { 300 } else { 10_000 }).await);
+        }
+        if wanted("heavy") {
+            failures.extend(heavy(&libraries, if quick { 100 } else { 1_000 }).await);
+        }
+        if wanted("state") {
+            failures.extend(state(&libraries, if quick { 100 } else { 1_000 }).await);
+        }
+        if wanted("call") {
+            failures.extend(call(&libraries, if quick { 200_000 } else { 5_000_000 }).await);
+        }
         failures
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -52,6 +61,13 @@ fn main() {
         eprintln!("\nNOT GOOD:\n{}", failures.join("\n"));
         std::process::exit(1);
     }
+}
+
+/// Whether a part was asked for: all are, unless `--only` names one.
+fn wanted(part: &str) -> bool {
+    let arguments: Vec<String> = std::env::args().collect();
+    let only = arguments.iter().position(|argument| argument == "--only");
+    only.is_none_or(|at| arguments.get(at + 1).is_some_and(|name| name == part))
 }
 
 /// Builds the modules in release mode; gives the folder of the libraries.
@@ -177,6 +193,7 @@ async fn swapped_under_echo(name: &str, library: &Path, file: &str, domain: &str
         Arc::clone(&bench.echoes),
     ));
     let (mut commits, mut marks, mut unpurged) = (Vec::new(), Vec::new(), 0);
+    let mut stages: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let began = Instant::now();
     for swap in 1..=swaps {
         bench.put(library, file, swap);
@@ -184,6 +201,9 @@ async fn swapped_under_echo(name: &str, library: &Path, file: &str, domain: &str
         must(&report);
         let commit: f64 = report.stages.iter().filter(|s| s.stage != "retire").map(|s| s.ms).sum();
         commits.push(commit);
+        for stage in &report.stages {
+            stages.entry(stage.stage).or_default().push(stage.ms);
+        }
         unpurged += report.unpurged.len();
         if swap == 100 || swap == swaps || swap % (swaps / 10).max(1) == 0 {
             marks.push((swap, Resources::now()));
@@ -199,6 +219,9 @@ async fn swapped_under_echo(name: &str, library: &Path, file: &str, domain: &str
         sent as f64 / took.as_secs_f64()
     );
     println!("  plan to commit, ms (probe included): {}", quantiles(&mut commits));
+    for (stage, mut times) in stages {
+        println!("    {stage:>8}: {}", quantiles(&mut times));
+    }
     for (swap, at) in &marks {
         println!("  after {swap:>6}: {at}");
     }

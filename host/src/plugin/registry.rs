@@ -11,7 +11,8 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-type Table<V> = HashMap<Arc<str>, V>;
+/// Its keys come from modules and the configuration alone, so a fast hash does.
+type Table<V> = HashMap<Arc<str>, V, foldhash::fast::RandomState>;
 
 /// An IQ handler as registered.
 pub struct IqEntry {

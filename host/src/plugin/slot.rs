@@ -6,7 +6,7 @@ use super::stats::Stats;
 use crate::config::{Discipline, ModuleSettings};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -69,6 +69,8 @@ pub struct Slot {
     lanes: Mutex<HashMap<LaneKey, Arc<Lane>>>,
     queued: Arc<AtomicI64>,
     quarantine: ArcSwapOption<String>,
+    /// The same as a flag, for the way of every call.
+    is_quarantined: AtomicBool,
 }
 
 impl Slot {
@@ -81,6 +83,7 @@ impl Slot {
             lanes: Mutex::default(),
             queued: Arc::default(),
             quarantine: ArcSwapOption::empty(),
+            is_quarantined: AtomicBool::new(false),
         })
     }
 
@@ -118,16 +121,17 @@ impl Slot {
         self.quarantine.load_full()
     }
 
-    /// Whether it is in quarantine: one relaxed load on the way of every call.
+    /// Whether it is in quarantine.
     #[inline]
     pub fn is_quarantined(&self) -> bool {
-        self.quarantine.load().is_some()
+        self.is_quarantined.load(Ordering::Acquire)
     }
 
     /// Stops all calls: what waits is dropped, so that its callers are answered at once, and lanes are made anew later,
     /// because a drainer may be stuck in this one.
     pub fn quarantine(&self, reason: String) {
         self.quarantine.store(Some(Arc::new(reason)));
+        self.is_quarantined.store(true, Ordering::Release);
         let lanes = std::mem::take(&mut *self.lanes.lock().unwrap_or_else(PoisonError::into_inner));
         for lane in lanes.values() {
             lane.close(&self.queued);
@@ -137,6 +141,7 @@ impl Slot {
     /// Lets calls in again, after another generation was published.
     pub fn lift_quarantine(&self) {
         self.quarantine.store(None);
+        self.is_quarantined.store(false, Ordering::Release);
     }
 }
 

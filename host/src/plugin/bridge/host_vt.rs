@@ -192,6 +192,8 @@ fn wait<T>(runtime: &Handle, future: BoxFuture<T>, timeout: Duration) -> Result<
     // Waiting for the host, which has its own deadlines, is not being stuck.
     let _outside = threads::outside();
     let bounded = async { tokio::time::timeout(timeout, future).await };
+    // It is the host that is waited for: the watchdog must not count this time against the module.
+    let _outside = crate::plugin::threads::outside();
     let waited = match Handle::try_current().map(|here| here.runtime_flavor()) {
         // Lets the runtime move its other work to another thread meanwhile.
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(|| runtime.block_on(bounded)),
