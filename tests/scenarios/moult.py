@@ -176,7 +176,7 @@ class Client(slixmpp.ClientXMPP):
     def __init__(self, server, user, mechanism=None, direct_tls=False, resource=None, password=PASSWORD):
         jid = f"{user}@{DOMAIN}" + (f"/{resource}" if resource else "")
         super().__init__(jid, password, sasl_mech=mechanism)
-        self.server = server
+        self.moult = server
         self.ca_certs = server.folder / "server.crt"
         self.enable_direct_tls = direct_tls
         self.enable_starttls = not direct_tls
@@ -192,7 +192,7 @@ class Client(slixmpp.ClientXMPP):
         settle = lambda outcome: None if started.done() else started.set_result(outcome)
         self.add_event_handler("session_start", lambda _: settle(None), disposable=True)
         self.add_event_handler("failed_all_auth", lambda _: settle("authentication failed"), disposable=True)
-        self.connect(*self.server.listeners["c2s_tls" if self.enable_direct_tls else "c2s"])
+        self.connect(*self.moult.listeners["c2s_tls" if self.enable_direct_tls else "c2s"])
         failure = await asyncio.wait_for(started, DEADLINE)
         if failure:
             raise ConnectionRefusedError(failure)

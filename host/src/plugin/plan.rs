@@ -243,6 +243,7 @@ fn candidate(
             change,
             loaded: loaded.map(|generation| generation.manifest.version.clone()),
             found: Some(version),
+            hash: Some(found.hash.short()),
             note,
         },
         found: Some(found.clone()),
@@ -290,6 +291,7 @@ fn removed(id: &str, generation: &Generation) -> Candidate {
             change: Change::Removed,
             loaded: Some(generation.manifest.version.clone()),
             found: None,
+            hash: None,
             note: None,
         },
         found: None,
@@ -298,7 +300,14 @@ fn removed(id: &str, generation: &Generation) -> Candidate {
 }
 
 fn unusable(module: String, note: String) -> Candidate {
-    let entry = ListEntry { module, change: Change::Unusable, loaded: None, found: None, note: Some(note) };
+    let entry = ListEntry {
+        module,
+        change: Change::Unusable,
+        loaded: None,
+        found: None,
+        hash: None,
+        note: Some(note),
+    };
     Candidate { entry, found: None, wanted: true }
 }
 

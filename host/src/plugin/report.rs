@@ -57,6 +57,8 @@ pub struct ListEntry {
     pub loaded: Option<String>,
     /// Version that lies in the folder.
     pub found: Option<String>,
+    /// First digits of the hash of what lies in the folder.
+    pub hash: Option<String>,
     /// Why it is unusable, disabled or was rolled back.
     pub note: Option<String>,
 }

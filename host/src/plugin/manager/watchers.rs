@@ -117,7 +117,10 @@ impl Manager {
                     Change::Removed => "removed",
                     Change::Unusable | Change::Same => "unusable",
                 };
-                let version = entry.found.map_or(String::new(), |version| format!(", version {version}"));
+                // With its content: another build of the same version is news too.
+                let hash = entry.hash.unwrap_or_default();
+                let version =
+                    entry.found.map_or(String::new(), |version| format!(", version {version} ({hash})"));
                 let note = entry.note.map_or(String::new(), |note| format!(" ({note})"));
                 (entry.module, format!("{what}{version}{note}"))
             })
