@@ -3,7 +3,7 @@
 //! * [`abi`]: the frozen `repr(C)` types that cross the boundary; no logic.
 //! * [`sdk`]: what module authors write against, with [`module_options!`] and [`export_module!`].
 //! * [`manifest`] and [`hooks`]: the JSON that travels beside the boundary, as types for both sides.
-//! * [`testing`] (feature `testing`): a fake host, so that a module is tested with `cargo test` alone.
+//! * `testing` (feature): a fake host, so that a module is tested with `cargo test` alone.
 //!
 //! # Versions
 //!

@@ -1,7 +1,7 @@
 //! Between the boundary and the SDK: the only place of this crate, beside the boundary itself, with `unsafe` code.
 //!
 //! On the module's side: the functions of [`v1::ModuleVt`](crate::abi::v1::ModuleVt) for any [`Module`](crate::sdk::Module)
-//! ([`table`]), the calls to the host ([`RawHost`]), tasks, the panic guard and hook, and the interposers. On the host's
+//! ([`table`]), the calls to the host (`RawHost`), tasks, the panic guard and hook, and the interposers. On the host's
 //! side, for unit tests of modules: a caller that drives a table of functions safely (feature `testing`).
 
 mod answer;

@@ -4,7 +4,7 @@
 //! * [`Map`]: fields with values under a key, changed together or not at all.
 //! * [`Archive`]: items in order, paged, by time and id.
 //!
-//! What was acknowledged is committed. Operations are [`Op`]s: `.await` them or `.wait()` for them.
+//! What was acknowledged is committed. Operations are [`Op`](super::Op)s: `.await` them or `.wait()` for them.
 
 mod archive;
 mod keyval;

@@ -1,7 +1,7 @@
 //! Typed hooks: one event per hook, so that the compiler checks handlers.
 //!
 //! Handlers of a hook run in the order of their sequence numbers, lower first. What each hook carries stands in
-//! [`crate::hooks`]. Handlers of packet hooks get the [`Stanza`] and answer a [`Packet`], those that may take a stanza
+//! [`crate::hooks`]. Handlers of packet hooks get the [`Stanza`](crate::sdk::Stanza) and answer a [`Packet`], those that may take a stanza
 //! over answer [`Taken`], watchers answer `()` or [`Chain`], discovery handlers get and give the accumulator.
 
 mod disco;
