@@ -82,7 +82,8 @@ fn not_one_payload(request: &Stanza) -> Answer {
 fn result(request: &Stanza, payload: &[u8]) -> Answer {
     request.iq_result(payload).map_or_else(
         |fault| {
-            tracing::error!(to = ?request.to(), %fault, "a module answered an IQ with a payload that is not XML");
+            let to = request.to().map(tracing::field::display);
+            tracing::error!(to, %fault, "a module answered an IQ with a payload that is not XML");
             request.error_reply(&StanzaErrorCondition::InternalServerError.into())
         },
         Some,

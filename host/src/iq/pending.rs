@@ -112,22 +112,24 @@ impl PendingIqs {
         Ok(PendingIq { table: self.clone(), key, number, deadline, receiver })
     }
 
-    /// Takes an IQ result or error if it answers a request. Gives it back if nobody waits for it.
-    pub fn answer(&self, reply: Stanza) -> Result<(), Stanza> {
+    /// Takes an IQ result or error if it answers a request; gives it back if nobody waits for it.
+    pub fn answer(&self, reply: Stanza) -> Option<Stanza> {
         if self.inner.length.load(Ordering::Acquire) == 0 {
-            return Err(reply);
+            return Some(reply);
         }
-        let Some(key) = Key::of_answer(&reply) else { return Err(reply) };
+        let Some(key) = Key::of_answer(&reply) else { return Some(reply) };
         let waiting = {
             let mut table = self.inner.lock();
             let waiting = table.remove(&key);
             self.inner.length.store(table.len(), Ordering::Release);
             waiting
         };
-        let Some(waiting) = waiting else { return Err(reply) };
-        waiting.answer.send(reply)?;
-        self.inner.answered.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        let Some(waiting) = waiting else { return Some(reply) };
+        let unwanted = waiting.answer.send(reply).err();
+        if unwanted.is_none() {
+            self.inner.answered.fetch_add(1, Ordering::Relaxed);
+        }
+        unwanted
     }
 
     /// Counts an answer to the server or a module that nobody waited for.

@@ -77,7 +77,8 @@ impl Router {
     pub(super) fn detached_or_log(&self, stanza: Stanza) {
         let (from, to) = (stanza.from().cloned(), stanza.to().cloned());
         if let Err(reason) = self.detached(stanza) {
-            tracing::error!(?from, ?to, %reason, "a stanza was dropped");
+            let (from, to) = (from.map(tracing::field::display), to.map(tracing::field::display));
+            tracing::error!(from, to, %reason, "a stanza was dropped");
         }
     }
 

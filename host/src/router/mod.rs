@@ -236,10 +236,8 @@ impl Router {
 
     fn forward(&self, stanza: Stanza) -> Routing {
         if is_answer(&stanza) {
-            return match self.inner.pending.answer(stanza) {
-                Ok(()) => Routing::done(),
-                Err(stanza) => self.to_domain(stanza),
-            };
+            let unwanted = self.inner.pending.answer(stanza);
+            return unwanted.map_or(Routing::done(), |stanza| self.to_domain(stanza));
         }
         self.to_domain(stanza)
     }
@@ -286,7 +284,9 @@ impl Router {
 
     fn refuse_loop(&self, stanza: &Stanza) -> Rejected {
         self.inner.counts.loops();
-        tracing::warn!(from = ?stanza.from(), to = ?stanza.to(), "modules send a stanza in a circle; it was dropped");
+        let (from, to) =
+            (stanza.from().map(tracing::field::display), stanza.to().map(tracing::field::display));
+        tracing::warn!(from, to, "modules send a stanza in a circle; it was dropped");
         Rejected::Loop
     }
 }

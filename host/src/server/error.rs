@@ -8,8 +8,8 @@ use thiserror::Error;
 
 use super::logging::LogError;
 use crate::auth::AuthError;
+use crate::config::Location;
 use crate::ctl::SocketError;
-use crate::listener::ListenError;
 use crate::plugin::error::ModuleError;
 use crate::storage::StorageError;
 use crate::stream::tls::CertificateError;
@@ -49,12 +49,13 @@ pub enum StartError {
     /// The module manager.
     #[error("{0}.")]
     Modules(#[from] ModuleError),
-    /// A socket for client streams.
-    #[error("{0}.")]
-    Listen(#[from] ListenError),
-    /// A socket for HTTP.
-    #[error("The configuration names an HTTP listener on {address}, which cannot be opened: {source}.")]
-    ListenHttp {
+    /// A socket that the configuration names.
+    #[error("{place}: The {kind} listener on {address} cannot be opened: {source}.")]
+    Listen {
+        /// Where the configuration names it.
+        place: Location,
+        /// What was to be spoken there.
+        kind: &'static str,
         /// Where.
         address: SocketAddr,
         /// Why.

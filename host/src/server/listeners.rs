@@ -10,7 +10,7 @@ use super::error::StartError;
 use super::metrics::{Numbers, Parts};
 use super::shared::{ListeningOn, Shared};
 use super::streams::Streams;
-use crate::config::{Listener, ListenerKind};
+use crate::config::{Listener, ListenerKind, Location};
 use crate::http::{HttpParts, HttpServer};
 use crate::listener::{ConnectionSettings, Hub, ListenerSettings, Listening};
 
@@ -36,10 +36,13 @@ impl Listeners {
         let mut http_sockets = Vec::new();
         for (number, listener) in config.listeners.iter().enumerate() {
             let Some(settings) = ListenerSettings::from_config(&config, listener) else {
-                http_sockets.push((number, bind_http(listener).await?));
+                let bound = TcpListener::bind(listener.address).await;
+                http_sockets
+                    .push((number, bound.map_err(|error| cannot_open(shared, number, listener, error))?));
                 continue;
             };
-            let listening = Listening::start(Arc::clone(&listeners.hub), settings)?;
+            let started = Listening::start(Arc::clone(&listeners.hub), settings);
+            let listening = started.map_err(|error| cannot_open(shared, number, listener, error.source))?;
             let (address, shaper) = (listening.address(), Some(listening.shaper().clone()));
             shared.listens(ListeningOn { number, kind: listener.kind, address, shaper });
             listeners.client.push(listening);
@@ -93,7 +96,29 @@ impl Listeners {
     }
 }
 
-async fn bind_http(listener: &Listener) -> Result<TcpListener, StartError> {
-    let address = listener.address;
-    TcpListener::bind(address).await.map_err(|source| StartError::ListenHttp { address, source })
+fn cannot_open(shared: &Shared, number: usize, listener: &Listener, source: std::io::Error) -> StartError {
+    let place = Location::new(&shared.config_path.clone().into(), line_of(&shared.config_path, number));
+    StartError::Listen { place, kind: listener.kind.name(), address: listener.address, source }
+}
+
+/// The line of the configuration that begins this listener; 0 where the listeners are those by default.
+fn line_of(config: &std::path::Path, number: usize) -> usize {
+    let text = std::fs::read_to_string(config).unwrap_or_default();
+    let begins = |line: &str| line.split('#').next().is_some_and(|line| line.trim() == "[[listener]]");
+    let mut lines = text.lines().enumerate().filter(|(_, line)| begins(line));
+    lines.nth(number).map_or(0, |(index, _)| index + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_found_by_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("moult.toml");
+        std::fs::write(&file, "[server]\n[[listener]]\nport = 1\n# [[listener]]\n  [[listener]] # two\n")
+            .unwrap();
+        assert_eq!((line_of(&file, 0), line_of(&file, 1), line_of(&file, 2)), (2, 5, 0));
+    }
 }

@@ -87,6 +87,11 @@ async fn apply(shared: &Arc<Shared>, modules: Modules) -> Result<Reloaded, Reloa
         }
     }
     modules.errors.iter().for_each(|error| tracing::error!("{error}"));
+    tracing::info!(
+        changes = changes.len(),
+        modules = modules.instances.len(),
+        "the configuration was reloaded"
+    );
     Ok(Reloaded { changes, modules })
 }
 

@@ -222,7 +222,9 @@ async fn a_port_that_is_taken_ends_the_start_with_its_name() {
     let config = Config::load(&file).unwrap_or_else(|errors| panic!("{errors}"));
     let logging = Logging::detached(&config.log).unwrap();
     let error = assembly::serve(&file, config, logging).await.unwrap_err();
-    assert!(error.to_string().contains(&format!("127.0.0.1:{port}")), "{error}");
+    let line = text.lines().position(|line| line == "[[listener]]").unwrap() + 1;
+    let expected = format!("moult.toml:{line}: The c2s listener on 127.0.0.1:{port} cannot be opened");
+    assert!(error.to_string().contains(&expected), "{error}");
     assert_eq!(error.exit_code(), 1);
     assert!(!folder.path().join("moultctl.sock").exists(), "everything was taken down again");
 }

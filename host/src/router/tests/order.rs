@@ -15,7 +15,7 @@ fn ids(stanzas: &[crate::stanza::Stanza]) -> Vec<usize> {
 fn uneven(bench: &Bench, point: HookPoint) {
     let seen = Arc::new(AtomicUsize::new(0));
     bench.modules.on_hook(point, move |call| {
-        if seen.fetch_add(1, Ordering::Relaxed) % 3 != 0 {
+        if !seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
             return Dispatch::Ready(passed(call));
         }
         Dispatch::Later(Box::pin(async move {
