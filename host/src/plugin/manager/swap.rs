@@ -79,7 +79,8 @@ impl Stages {
     fn end(&mut self, transaction: u64, stage: &'static str) {
         let ms = self.since.elapsed().as_secs_f64() * 1e3;
         tracing::debug!(transaction, stage, ms, "update");
-        self.times.push(StageTime { stage, ms });
+        // Whole microseconds: more digits would promise what no clock holds.
+        self.times.push(StageTime { stage, ms: (ms * 1e3).round() / 1e3 });
         self.since = Instant::now();
     }
 }

@@ -59,8 +59,7 @@ pub(super) fn rejected(error: &Rejected) -> CommandError {
 
 /// Failures of modules: one line each, and for programs the stage and the reason of the first (S3-16).
 pub(super) fn modules(errors: &[ModuleError], transaction: Option<u64>) -> CommandError {
-    let lines: Vec<String> =
-        errors.iter().map(|error| format!("{}; it is {}.", error, error.fault)).collect();
+    let lines: Vec<String> = errors.iter().map(line).collect();
     let first = errors.first();
     let mut details = json!({
         "module": first.map_or(EVERY_MODULE, |error| &error.module),
@@ -82,12 +81,17 @@ pub(super) fn module(error: ModuleError) -> CommandError {
     modules(&[error], None)
 }
 
+fn line(error: &ModuleError) -> String {
+    if is_missing(error) { format!("{error}.") } else { format!("{error}; it is {}.", error.fault) }
+}
+
 fn kind_of_module(error: &ModuleError) -> ErrorKind {
-    match (error.stage, error.fault) {
-        // What the operator named is not there.
-        (Stage::Notice, Fault::Operator) => ErrorKind::NotFound,
-        _ => ErrorKind::Failed,
-    }
+    if is_missing(error) { ErrorKind::NotFound } else { ErrorKind::Failed }
+}
+
+/// What the caller named is not there, which is nobody else's fault.
+fn is_missing(error: &ModuleError) -> bool {
+    (error.stage, error.fault) == (Stage::Notice, Fault::Operator)
 }
 
 pub(super) fn reload(error: &ReloadError) -> CommandError {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::command::{Answer, Call, CommandResult};
 use crate::plugin::history::{Build, Entry};
+use crate::plugin::retire::RetainedInfo;
 use crate::server::shared::Shared;
 
 /// Rows where the caller does not say.
@@ -36,6 +37,16 @@ fn row(entry: &Entry) -> Value {
 fn shown(build: &Build) -> String {
     let digits = build.hash.get(..8).unwrap_or(&build.hash);
     format!("{} ({digits})", build.version)
+}
+
+/// Old generations that stay mapped, their moments as dates.
+pub(super) fn retained(old: &[RetainedInfo]) -> Value {
+    let dated = |old: &RetainedInfo| {
+        let mut value = json!(old);
+        value["since"] = date(old.since).into();
+        value
+    };
+    old.iter().map(dated).collect::<Vec<_>>().into()
 }
 
 /// A moment as XEP-0082 writes it: `2026-01-31T23:59:59Z`.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::Handlers;
 use super::updates::target;
+use super::{Handlers, history};
 use crate::command::{Answer, Call, CommandError, CommandResult, ErrorKind};
 use crate::plugin::core::vhost_of;
 use crate::plugin::instance::Instance;
@@ -50,6 +50,8 @@ async fn module_info(shared: Arc<Shared>, call: Call) -> CommandResult {
         info.instances.iter().map(|instance| with_options(&shared, module, instance)).collect();
     let mut answer = Answer::report(&info)?;
     answer.value["instances"] = instances.into();
+    answer.value["since"] = json!(info.since.map(history::date));
+    answer.value["retained"] = history::retained(&info.retained);
     Ok(answer)
 }
 

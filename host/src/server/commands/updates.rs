@@ -59,7 +59,8 @@ async fn update_info(shared: Arc<Shared>, call: Call) -> CommandResult {
     let request = UpdateRequest { selection, ..UpdateRequest::all(trigger(&call)) };
     let mut answer = Answer::report(&shared.manager.update_info(&request).await)?;
     let old = shared.manager.old_generations().await;
-    answer.value["old_generations"] = json!({ "draining": old.draining, "retained": old.retained });
+    answer.value["old_generations"] =
+        json!({ "draining": old.draining, "retained": history::retained(&old.retained) });
     Ok(answer)
 }
 
@@ -111,6 +112,10 @@ async fn restart_module(shared: Arc<Shared>, call: Call) -> CommandResult {
 async fn module_load(shared: Arc<Shared>, call: Call) -> CommandResult {
     let (module, vhost) = target(&call);
     if let Some(vhost) = vhost {
+        if runs_on(&shared, module, vhost) {
+            let message = format!("{module} runs on {vhost} already.");
+            return Err(CommandError::new(ErrorKind::Conflict, message));
+        }
         let started = shared.manager.start_on(vhost, module).await;
         started.map_err(failures::module)?;
         return Ok(Answer::value(json!({ "status": "ok", "started": format!("{module}@{vhost}") })));
