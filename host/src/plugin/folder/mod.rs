@@ -17,7 +17,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What the folder may hold.
 #[derive(Debug, Clone)]
@@ -260,7 +260,7 @@ impl FolderScanner {
             self.wait(path, hash);
             return Err(Verdict::Unsettled("it changes while it is read".into()));
         }
-        if let Some(reason) = self.unsettled(path, hash, &file, &elf) {
+        if let Some(reason) = self.unsettled(path, hash, (&file, &after), &elf) {
             return Err(Verdict::Unsettled(reason));
         }
         Ok(Verdict::Found(Found {
@@ -277,7 +277,7 @@ impl FolderScanner {
         &mut self,
         path: &Path,
         hash: ContentHash,
-        file: &File,
+        (file, facts): (&File, &Metadata),
         elf: &Result<elf::ElfFacts, ElfProblem>,
     ) -> Option<String> {
         if self.taken.get(path).is_some_and(|(taken, _)| *taken == hash) {
@@ -291,7 +291,7 @@ impl FolderScanner {
         let same_for = self.wait(path, hash);
         match (written, elf) {
             (Some(true), _) => Some("another process is still writing it".into()),
-            _ if same_for >= self.rules.settle => None,
+            _ if same_for.max(untouched_for(facts)) >= self.rules.settle => None,
             (_, Err(problem)) => Some(problem.reason.clone()),
             (_, Ok(_)) => Some("it is new and may still be written to".into()),
         }
@@ -324,6 +324,15 @@ fn unreadable(error: io::Error) -> Verdict {
         io::ErrorKind::NotFound => Verdict::Gone,
         _ => Verdict::Refused(Fault::Operator, format!("cannot be read: {error}")),
     }
+}
+
+/// For how long the file's own times say that it was left alone. Only used to wait less where the kernel cannot tell
+/// whether somebody writes: a clock that was set back makes it zero.
+fn untouched_for(facts: &Metadata) -> Duration {
+    let last = facts.ctime().max(facts.mtime());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+    // Whole seconds, rounded against us.
+    Duration::from_secs(u64::try_from(now - last - 1).unwrap_or(0))
 }
 
 /// What changes when a file is written to; a hint that a read saw two states of it, never a proof that it did not.
