@@ -100,6 +100,24 @@ fn a_file_that_is_being_written_waits() {
 }
 
 #[test]
+fn other_content_of_the_same_length_and_time_is_seen() {
+    let place = Place::new();
+    let path = place.put("mod_aaaa.so", &library("mod_aaaa", 1));
+    let time = || fs::metadata(&path).unwrap().modified().unwrap();
+    let mut scanner = FolderScanner::new(&place.plugins(), rules());
+    // From then on an unchanged file is not read again.
+    eventually("the file is old", || time().elapsed().is_ok_and(|age| age > Duration::from_secs(4)));
+    let first = scanner.scan_settled(LONG).found;
+    assert_eq!(scanner.scan().found, first);
+    let old = time();
+    let other = library("mod_aaaa", 2);
+    fs::write(&path, &other).unwrap();
+    File::options().append(true).open(&path).unwrap().set_modified(old).unwrap();
+    assert_eq!((time(), fs::metadata(&path).unwrap().len()), (old, first[0].size));
+    assert_eq!(scanner.scan_settled(LONG).found[0].hash, ContentHash::of(&other));
+}
+
+#[test]
 fn a_file_that_stays_unfit_is_found_as_it_is() {
     let place = Place::new();
     place.put("mod_text.so", b"hello");

@@ -4,8 +4,10 @@
 //! must be seen. A file that a process still writes, or that is no whole ELF file, is given time to settle. Nothing here
 //! opens a library for execution; what is found is copied, checked again and probed by others.
 
+mod stamp;
 mod trust;
 
+use self::stamp::{Stamp, proof, stamp, untouched_for};
 use super::error::Fault;
 use super::loader::elf::{self, ElfProblem};
 use super::loader::{ContentHash, FileBytes, sys};
@@ -14,10 +16,9 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// What the folder may hold.
 #[derive(Debug, Clone)]
@@ -100,10 +101,18 @@ pub struct Scan {
 pub struct FolderScanner {
     dir: PathBuf,
     rules: FolderRules,
-    /// Content that was taken before and its id, by path: the same content again needs no second wait.
-    taken: HashMap<PathBuf, (ContentHash, String)>,
+    /// What was taken before, by path: the same content again needs no second wait.
+    taken: HashMap<PathBuf, Taken>,
     /// Content that looked unfinished, and since when it has been the same.
     waiting: HashMap<PathBuf, (ContentHash, Instant)>,
+}
+
+/// A library as it was when it was last read.
+#[derive(Debug)]
+struct Taken {
+    found: Found,
+    /// What the file looked like from outside, if that is proof enough that its content is still the same.
+    proof: Option<Stamp>,
 }
 
 /// What one file turned out to be.
@@ -214,7 +223,7 @@ impl FolderScanner {
 
     /// What to call the module of a file that cannot be read now.
     fn module_of(&self, path: &Path) -> String {
-        self.taken.get(path).map_or_else(|| stem(path), |(_, id)| id.clone())
+        self.taken.get(path).map_or_else(|| stem(path), |taken| taken.found.id().to_owned())
     }
 
     fn look(&mut self, path: &Path, real_dir: &Path, scan: &mut Scan) {
@@ -224,7 +233,6 @@ impl FolderScanner {
         match verdict {
             Verdict::Found(found) => {
                 self.waiting.remove(path);
-                self.taken.insert(path.to_owned(), (found.hash, found.id().to_owned()));
                 scan.found.push(found);
             }
             Verdict::Unsettled(reason) => {
@@ -252,24 +260,26 @@ impl FolderScanner {
             let why = format!("has {} bytes; {limit} are the limit", before.len());
             return Err(Verdict::Refused(Fault::Operator, why));
         }
+        if let Some(taken) = self.taken.get(path).filter(|taken| taken.proof == Some(stamp(&before))) {
+            return Ok(Verdict::Found(taken.found.clone()));
+        }
+        // Asked before reading: who opens it for writing later leaves a later time on it.
+        let proof = proof(&file, &before);
         let bytes = FileBytes::read(&mut file, self.rules.max_bytes).map_err(unreadable)?;
         let after = file.metadata().map_err(unreadable)?;
         let hash = ContentHash::of(&bytes);
         let elf = elf::inspect(&bytes);
-        if state_of(&before) != state_of(&after) {
+        if stamp(&before) != stamp(&after) {
             self.wait(path, hash);
             return Err(Verdict::Unsettled("it changes while it is read".into()));
         }
         if let Some(reason) = self.unsettled(path, hash, (&file, &after), &elf) {
             return Err(Verdict::Unsettled(reason));
         }
-        Ok(Verdict::Found(Found {
-            path: path.to_owned(),
-            file_stem: stem(path),
-            hash,
-            size: bytes.len() as u64,
-            manifest: manifest_of(elf),
-        }))
+        let (path, file_stem, size) = (path.to_owned(), stem(path), bytes.len() as u64);
+        let found = Found { path, file_stem, hash, size, manifest: manifest_of(elf) };
+        self.taken.insert(found.path.clone(), Taken { found: found.clone(), proof });
+        Ok(Verdict::Found(found))
     }
 
     /// Why this content is not taken yet.
@@ -280,7 +290,7 @@ impl FolderScanner {
         (file, facts): (&File, &Metadata),
         elf: &Result<elf::ElfFacts, ElfProblem>,
     ) -> Option<String> {
-        if self.taken.get(path).is_some_and(|(taken, _)| *taken == hash) {
+        if self.taken.get(path).is_some_and(|taken| taken.found.hash == hash) {
             return None;
         }
         let unfinished = matches!(elf, Err(problem) if problem.unfinished);
@@ -324,20 +334,6 @@ fn unreadable(error: io::Error) -> Verdict {
         io::ErrorKind::NotFound => Verdict::Gone,
         _ => Verdict::Refused(Fault::Operator, format!("cannot be read: {error}")),
     }
-}
-
-/// For how long the file's own times say that it was left alone. Only used to wait less where the kernel cannot tell
-/// whether somebody writes: a clock that was set back makes it zero.
-fn untouched_for(facts: &Metadata) -> Duration {
-    let last = facts.ctime().max(facts.mtime());
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-    // Whole seconds, rounded against us.
-    Duration::from_secs(u64::try_from(now - last - 1).unwrap_or(0))
-}
-
-/// What changes when a file is written to; a hint that a read saw two states of it, never a proof that it did not.
-fn state_of(facts: &Metadata) -> (u64, i64, i64, i64, i64) {
-    (facts.len(), facts.mtime(), facts.mtime_nsec(), facts.ctime(), facts.ctime_nsec())
 }
 
 fn manifest_of(elf: Result<elf::ElfFacts, ElfProblem>) -> Result<Arc<Manifest>, String> {

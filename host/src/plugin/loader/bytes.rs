@@ -1,4 +1,5 @@
-//! A whole file in memory that is given back to the system at once.
+//! A whole file in memory that is given back to the system at once; and, for the probe child, a file seen through a
+//! mapping.
 //!
 //! Libraries are read whole, megabytes at a time, on whichever thread is free. From the common allocator each of these
 //! threads' arenas would keep a hole of that size; so the bytes have a mapping of their own.
@@ -6,6 +7,8 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::{Deref, DerefMut};
+use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::slice;
 
@@ -46,7 +49,9 @@ impl FileBytes {
     }
 
     fn with_room(room: usize) -> io::Result<FileBytes> {
-        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // All of it is about to be written, so its pages are asked for in one go.
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
         // SAFETY: a new mapping of no file, wherever the system likes.
         let start = unsafe { libc::mmap(ptr::null_mut(), room, access, kind, -1, 0) };
         match NonNull::new(start.cast::<u8>()) {
@@ -76,6 +81,45 @@ impl Drop for FileBytes {
     fn drop(&mut self) {
         // SAFETY: mapped with this length, and nothing borrows from it any more.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.room) };
+    }
+}
+
+/// A file seen through a mapping, of which only what is looked at is read. Should the file be cut meanwhile, looking kills
+/// the process: for the probe child alone, where that is a refusal like any other.
+#[derive(Debug)]
+pub struct MappedFile {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+impl MappedFile {
+    /// Maps the whole file. An empty one cannot be mapped.
+    pub fn open(path: &Path) -> io::Result<MappedFile> {
+        let file = File::open(path)?;
+        let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        let fd = file.as_raw_fd();
+        // SAFETY: a new mapping, wherever the system likes; the kernel keeps it when the descriptor is closed.
+        let start = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_READ, libc::MAP_PRIVATE, fd, 0) };
+        match NonNull::new(start.cast::<u8>()) {
+            Some(mapped) if start != libc::MAP_FAILED => Ok(MappedFile { start: mapped, len }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+impl Deref for MappedFile {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: mapped with this length. That nobody changes the file meanwhile is the private copy's promise.
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for MappedFile {
+    fn drop(&mut self) {
+        // SAFETY: mapped with this length, and nothing borrows from it any more.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! A library that is overwritten or cut while it is mapped kills the process, and opening a path a second time hands back
 //! what was loaded from it first. So each generation gets a file of its own, under a name that is never used twice while
-//! anything of it is mapped, in a folder where nobody else writes. The content is compared twice: with what was found, and
-//! right before it is loaded with what was written, so that what was probed is what is loaded.
+//! anything of it is mapped, in a folder where nobody else writes. Its content is compared with what was found; read back
+//! and compared with what was written, while the probe runs; and right before it is loaded the file must be the one that
+//! was read back, unchanged since. So what was probed is what is loaded.
 
 use super::bytes::FileBytes;
 use super::elf;
@@ -11,10 +12,11 @@ use super::hash::ContentHash;
 use super::sys;
 use crate::plugin::error::{EVERY_MODULE, Fault, ModuleError, Stage};
 use crate::plugin::folder::Found;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 const DIR_MODE: u32 = 0o700;
 const COPY_MODE: u32 = 0o500;
@@ -80,17 +82,17 @@ impl Generations {
         let loaded_hash = if nodelete_cleared { ContentHash::of(&bytes) } else { found.hash };
         let (path, file) =
             self.create(module, generation, found.hash).map_err(|e| self.unwritable(module, &e))?;
-        let mut copy = PrivateCopy {
+        let copy = PrivateCopy {
             module: module.to_owned(),
             generation,
             path,
             hash: found.hash,
             loaded_hash,
-            inode: (0, 0),
+            proven: Mutex::new(None),
             nodelete_cleared,
             keep: false,
         };
-        copy.fill(file, &bytes).map_err(|e| self.unwritable(module, &e))?;
+        PrivateCopy::fill(file, &bytes).map_err(|e| self.unwritable(module, &e))?;
         Ok(copy)
     }
 
@@ -176,8 +178,8 @@ pub struct PrivateCopy {
     path: PathBuf,
     hash: ContentHash,
     loaded_hash: ContentHash,
-    /// Device and inode.
-    inode: (u64, u64),
+    /// What the file looked like when it was last read back and found right.
+    proven: Mutex<Option<Stamp>>,
     nodelete_cleared: bool,
     keep: bool,
 }
@@ -208,28 +210,31 @@ impl PrivateCopy {
         self.nodelete_cleared
     }
 
-    /// Refuses when the file is not, byte for byte, the one that was written.
+    /// Refuses when the file is not, byte for byte, what was written. It is read once; from then on its inode and the time
+    /// of its last change, which no program can set, stand for its content as long as they stay the same.
     pub fn verify(&self, stage: Stage) -> Result<(), ModuleError> {
-        let read = || {
-            let mut options = OpenOptions::new();
-            let mut file = options.read(true).custom_flags(libc::O_NOFOLLOW).open(&self.path)?;
-            let facts = file.metadata()?;
-            let bytes = FileBytes::read(&mut file, facts.len())?;
-            io::Result::Ok(((facts.dev(), facts.ino()), ContentHash::of(&bytes)))
-        };
         let shown = self.path.display();
-        match read() {
-            Ok(same) if same == (self.inode, self.loaded_hash) => Ok(()),
-            Ok(_) => {
-                let reason =
-                    format!("its private copy {shown} is not what was written; somebody else writes there");
-                Err(ModuleError::operator(&self.module, stage, reason))
+        let reason = match self.is_what_was_written() {
+            Ok(true) => return Ok(()),
+            Ok(false) => {
+                format!("its private copy {shown} is not what was written; somebody else writes there")
             }
-            Err(e) => {
-                let reason = format!("its private copy {shown} cannot be read back: {e}");
-                Err(ModuleError::operator(&self.module, stage, reason))
-            }
+            Err(e) => format!("its private copy {shown} cannot be read back: {e}"),
+        };
+        Err(ModuleError::operator(&self.module, stage, reason))
+    }
+
+    fn is_what_was_written(&self) -> io::Result<bool> {
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).custom_flags(libc::O_NOFOLLOW).open(&self.path)?;
+        let stamp = Stamp::of(&file.metadata()?);
+        let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        if proven.as_ref() == Some(&stamp) {
+            return Ok(true);
         }
+        let same = ContentHash::of_reader(&mut file)? == self.loaded_hash;
+        *proven = same.then_some(stamp);
+        Ok(same)
     }
 
     /// Leaves the file where it is when this value goes: something is still mapped from it.
@@ -242,13 +247,28 @@ impl PrivateCopy {
         self.keep = false;
     }
 
-    fn fill(&mut self, mut file: File, bytes: &[u8]) -> io::Result<()> {
+    fn fill(mut file: File, bytes: &[u8]) -> io::Result<()> {
         file.write_all(bytes)?;
         // The mode given at creation was narrowed by the process's mask.
-        file.set_permissions(Permissions::from_mode(COPY_MODE))?;
-        let facts = file.metadata()?;
-        self.inode = (facts.dev(), facts.ino());
-        Ok(())
+        file.set_permissions(Permissions::from_mode(COPY_MODE))
+    }
+}
+
+/// What shows that a file is the same and was not changed: device, inode, length, and the time of its last change.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    identity: (u64, u64),
+    len: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(facts: &Metadata) -> Stamp {
+        Stamp {
+            identity: (facts.dev(), facts.ino()),
+            len: facts.len(),
+            changed: (facts.ctime(), facts.ctime_nsec()),
+        }
     }
 }
 

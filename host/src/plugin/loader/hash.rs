@@ -3,6 +3,10 @@
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use serde::{Serialize, Serializer};
 use std::fmt;
+use std::io::{self, Read};
+
+/// Small enough for the cache and for the common allocator.
+const CHUNK: usize = 64 * 1024;
 
 /// SHA-256 of a file's content.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,6 +17,24 @@ impl ContentHash {
     pub fn of(bytes: &[u8]) -> ContentHash {
         let mut context = Context::new(&SHA256);
         context.update(bytes);
+        ContentHash::finish(context)
+    }
+
+    /// The hash of all that can be read there.
+    pub fn of_reader(source: &mut impl Read) -> io::Result<ContentHash> {
+        let mut context = Context::new(&SHA256);
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            match source.read(&mut chunk) {
+                Ok(0) => return Ok(ContentHash::finish(context)),
+                Ok(n) => context.update(&chunk[..n]),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    fn finish(context: Context) -> ContentHash {
         let mut hash = [0; SHA256_OUTPUT_LEN];
         hash.copy_from_slice(context.finish().as_ref());
         ContentHash(hash)
@@ -51,5 +73,6 @@ mod tests {
         let hash = ContentHash::of(b"abc");
         assert_eq!(hash.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(hash.short(), "ba7816bf8f01");
+        assert_eq!(ContentHash::of_reader(&mut &b"abc"[..]).unwrap(), hash);
     }
 }

@@ -23,7 +23,7 @@ pub mod process;
 pub mod residence;
 pub mod sys;
 
-pub use bytes::FileBytes;
+pub use bytes::{FileBytes, MappedFile};
 pub use copy::{Generations, PrivateCopy};
 pub use hash::ContentHash;
 pub use library::{Closed, Leftover, Library, LibraryId};

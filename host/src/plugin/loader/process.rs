@@ -32,7 +32,14 @@ struct Pipe<R> {
 
 /// Runs a child in its own process group until it ends or the deadline comes; then nothing of that group is left. Of each
 /// output at most `limit` bytes are kept; the rest is read and thrown away, so that no child hangs on a full pipe.
-pub fn run(command: &mut Command, deadline: Duration, limit: usize) -> io::Result<Finished> {
+///
+/// `meanwhile` is done once the child runs; it counts against the deadline.
+pub fn run(
+    command: &mut Command,
+    deadline: Duration,
+    limit: usize,
+    meanwhile: impl FnOnce(),
+) -> io::Result<Finished> {
     let end = Instant::now() + deadline;
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn()?;
@@ -40,6 +47,7 @@ pub fn run(command: &mut Command, deadline: Duration, limit: usize) -> io::Resul
     let end_of_child = pidfd(pid);
     let mut out = Pipe::new(child.stdout.take(), limit)?;
     let mut err = Pipe::new(child.stderr.take(), limit)?;
+    meanwhile();
     let mut in_time = true;
     while !has_ended(pid) {
         let left = end.saturating_duration_since(Instant::now());
@@ -135,7 +143,7 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
 
     fn shell(script: &str, deadline: Duration) -> Finished {
-        run(Command::new("/bin/sh").arg("-c").arg(script), deadline, 100).unwrap()
+        run(Command::new("/bin/sh").arg("-c").arg(script), deadline, 100, || {}).unwrap()
     }
 
     const LONG: Duration = Duration::from_secs(30);

@@ -5,7 +5,7 @@ use super::answer::{Line, Step};
 use super::{ARGUMENT, ProbeReport};
 use crate::plugin::error::one_line;
 use crate::plugin::loader::decl::Declaration;
-use crate::plugin::loader::{confine, elf, library, mapped};
+use crate::plugin::loader::{MappedFile, confine, elf, library, mapped};
 use moult_plugin_api::abi::v1::ModuleRoot_Ref;
 use std::ffi::OsString;
 use std::fs::File;
@@ -66,9 +66,7 @@ fn take_limits() -> Result<(), String> {
 
 fn examine(path: &Path, speaker: &mut Speaker) -> Result<ProbeReport, String> {
     speaker.say(&Line::Step(Step::Reading));
-    let bytes = std::fs::read(path).map_err(|e| format!("its private copy cannot be read: {e}"))?;
-    let facts = elf::inspect(&bytes).map_err(|problem| problem.reason)?;
-    drop(bytes);
+    let facts = read_facts(path)?;
     if let Some(why) = facts.refusal() {
         return Err(why);
     }
@@ -90,6 +88,15 @@ fn examine(path: &Path, speaker: &mut Speaker) -> Result<ProbeReport, String> {
         unmaps,
         warnings,
     })
+}
+
+fn read_facts(path: &Path) -> Result<elf::ElfFacts, String> {
+    let unreadable = |e: std::io::Error| format!("its private copy cannot be read: {e}");
+    if std::fs::metadata(path).map_err(unreadable)?.len() == 0 {
+        return elf::inspect(&[]).map_err(|problem| problem.reason);
+    }
+    let file = MappedFile::open(path).map_err(unreadable)?;
+    elf::inspect(&file).map_err(|problem| problem.reason)
 }
 
 /// The full check of `abi_stable`, which leaves traces in the process that runs it and therefore runs only here.

@@ -13,7 +13,7 @@ const OUTPUT_LIMIT: usize = 1 << 20;
 /// Of the error output, this much of the end goes into a reason.
 const LAST_WORDS: usize = 300;
 
-/// Tries the copy in a child. Blocks the calling thread for at most the deadline.
+/// Tries the copy in a child, and reads it back meanwhile. Blocks the calling thread for at most the deadline.
 pub fn probe(copy: &PrivateCopy, settings: &ProbeSettings) -> Result<ProbeReport, ModuleError> {
     let mut command = Command::new(&settings.program);
     command
@@ -24,8 +24,12 @@ pub fn probe(copy: &PrivateCopy, settings: &ProbeSettings) -> Result<ProbeReport
         .arg(std::process::id().to_string())
         .env_clear();
     let failed = |fault, why: String| ModuleError::new(copy.module(), Stage::Probe, fault, why);
-    let finished = process::run(&mut command, settings.deadline, OUTPUT_LIMIT)
-        .map_err(|e| failed(Fault::Server, format!("the probe child cannot be started: {e}")))?;
+    let mut verified = Ok(());
+    let finished = process::run(&mut command, settings.deadline, OUTPUT_LIMIT, || {
+        verified = copy.verify(Stage::Probe);
+    })
+    .map_err(|e| failed(Fault::Server, format!("the probe child cannot be started: {e}")))?;
+    verified?;
     let report = judge(&finished, settings).map_err(|(fault, why)| failed(fault, why))?;
     check_identity(copy, report)
 }
