@@ -81,8 +81,8 @@ fn is_room(name: &str) -> bool {
 
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(dir).expect("the source tree can be read") {
+        let path = entry.expect("the source tree can be read").path();
         match path.extension() {
             _ if path.is_dir() => all.extend(files(&path)),
             Some(extension) if extension == "rs" => all.push(path),

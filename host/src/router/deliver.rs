@@ -40,6 +40,7 @@ impl Router {
         stanza: Stanza,
         nobody: fn(&Self, Stanza) -> Routing,
     ) -> Routing {
+        let stanza = stanza.with_copied(true);
         let hooked = sessions
             .first()
             .is_some_and(|first| self.inner.modules.is_hooked(HookPoint::UserReceivePacket, first.vhost()));
@@ -58,7 +59,7 @@ impl Router {
         match spread {
             Spread::Taken => Routing::done(),
             Spread::Full => self.bounce_full(&stanza),
-            Spread::Nobody => nobody(self, stanza),
+            Spread::Nobody => nobody(self, stanza.with_copied(false)),
         }
     }
 
@@ -74,7 +75,9 @@ impl Router {
         let mut tally = Tally::default();
         for session in sessions {
             match self.run_receive_hooks(session, stanza).wait().await.stanza {
-                Some(copy) => tally.count(self.push_copy(session, copy, &tally.copies)),
+                Some(copy) => {
+                    tally.count(self.push_copy(session, copy.with_copied(true), &tally.copies));
+                }
                 None => {
                     self.inner.counts.stopped_by_hooks();
                     tally.stopped = true;

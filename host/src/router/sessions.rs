@@ -27,9 +27,19 @@ impl Router {
     /// for it does not stop it.
     pub async fn end_session(&self, session: BoundSession, unsent: Vec<Stanza>) {
         let mut ended = session.unbind();
-        ended.undelivered.splice(0..0, unsent);
+        let lost = unsent.into_iter().filter(|stanza| self.nobody_else_has(stanza));
+        ended.undelivered.splice(0..0, lost);
         let router = self.clone();
         self.uncancelled(Routing::later(async move { router.finish(ended).await })).await;
+    }
+
+    /// A copy that was taken from the mailbox is no loss as long as the account has another resource that got one too.
+    fn nobody_else_has(&self, stanza: &Stanza) -> bool {
+        let reachable = |account| {
+            let resources = self.sessions().resources(account);
+            resources.iter().any(|session| session.priority().is_some_and(|priority| priority >= 0))
+        };
+        !stanza.is_copied() || !stanza.to().is_some_and(reachable)
     }
 
     /// Awaits what must go on even if the one who awaits is dropped: a connection has only so much time for its end.
@@ -71,7 +81,7 @@ impl Router {
             _ => return self.ignore(stanza),
         }
         self.inner.counts.rerouted();
-        self.forward(stanza)
+        self.forward(stanza.with_copied(false))
     }
 }
 

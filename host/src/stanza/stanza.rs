@@ -29,6 +29,7 @@ pub struct Stanza {
     pub(super) layout: Layout,
     pub(super) type_: StanzaType,
     pub(super) hops: u8,
+    pub(super) copied: bool,
     pub(super) from: Option<Jid>,
     pub(super) to: Option<Jid>,
     /// The namespace of the payload, where it is not written plainly in the text.
@@ -119,6 +120,17 @@ impl Stanza {
         Self { hops, ..self }
     }
 
+    /// Whether this is one of several copies that the router made for the resources of one account: then another
+    /// resource has it too. Stanzas made of another one are no copies in this sense.
+    pub fn is_copied(&self) -> bool {
+        self.copied
+    }
+
+    /// The same stanza as one of several copies, or as the only one again.
+    pub fn with_copied(self, copied: bool) -> Self {
+        Self { copied, ..self }
+    }
+
     /// The stanza as XML.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -167,7 +179,7 @@ impl Stanza {
             rest
         });
         let (layout, odd_namespace) = (self.layout.moved(rest), self.odd_namespace.clone());
-        Self { text, layout, type_: self.type_, hops: self.hops, from, to, odd_namespace }
+        Self { text, layout, type_: self.type_, hops: self.hops, copied: false, from, to, odd_namespace }
     }
 
     fn value(&self, span: Span) -> Cow<'_, str> {

@@ -113,6 +113,24 @@ async fn a_copy_that_another_resource_took_is_not_delivered_twice() {
 }
 
 #[tokio::test]
+async fn a_copy_that_could_not_be_written_is_not_doubled_and_not_lost() {
+    let bench = Bench::new();
+    let mut romeo = bench.bind("romeo@a.example/x").await;
+    let mut phone = bench.available("juliet@b.example/phone", 5).await;
+    let mut desk = bench.available("juliet@b.example/desk", 5).await;
+    phone.got();
+    romeo.send("<message to='juliet@b.example' type='chat' id='m'><body/></message>").await;
+    let (unsent, also) = (phone.got(), desk.got());
+    assert_eq!((unsent.len(), also.len()), (1, 1));
+    drop(phone.mailbox.take());
+    bench.router.end_session(phone.session.take().unwrap(), unsent).await;
+    assert!(desk.got().iter().all(|stanza| stanza.kind() == crate::stanza::Kind::Presence), "no second copy");
+    drop(desk.mailbox.take());
+    bench.router.end_session(desk.session.take().unwrap(), also).await;
+    assert_eq!(condition(&romeo.got_one()), Some(StanzaErrorCondition::ServiceUnavailable));
+}
+
+#[tokio::test]
 async fn a_message_that_none_of_its_receivers_took_comes_back_once() {
     let bench = Bench::new();
     let mut romeo = bench.bind("romeo@a.example/x").await;
