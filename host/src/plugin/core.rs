@@ -193,17 +193,20 @@ impl Core {
         self.publish(&BTreeMap::new()).map(drop)
     }
 
-    /// A module holds a thread and does not return: its slots get no more calls, and whoever waits is answered.
+    /// A module holds a thread and does not return. Where that generation serves, its slots get no more calls and whoever
+    /// waits is answered; a generation that is only being started hurts nobody but itself.
     pub fn stuck(&self, stuck: &Stuck) {
         let what = format!(
             "it holds a thread ({}) since {} ms without returning",
             stuck.thread,
             stuck.held.as_millis()
         );
-        tracing::error!(module = stuck.module, generation = stuck.generation, "quarantined: {what}");
-        for slot in self.slots().into_iter().filter(|slot| *slot.key.module == stuck.module) {
-            slot.quarantine(what.clone());
-            let (slot, generation) = (slot.key.clone(), stuck.generation);
+        tracing::error!(module = stuck.module, generation = stuck.generation, "stuck: {what}");
+        let snapshot = self.snapshot.load_full();
+        let serving = snapshot.instances().values().filter(|i| *i.key().module == stuck.module);
+        for instance in serving.filter(|instance| instance.generation() == stuck.generation) {
+            instance.context().slot.quarantine(what.clone());
+            let (slot, generation) = (instance.key().clone(), stuck.generation);
             self.report(Incident::Stuck { slot, generation, what: what.clone() });
         }
     }

@@ -8,6 +8,7 @@ use super::manifest::Manifest;
 use super::report::{Change, ListEntry, ScriptStep};
 use crate::config::{Config, LoadPolicy};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// Which modules an update is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,16 +62,21 @@ pub fn candidates(
     config: &Config,
 ) -> Vec<Candidate> {
     let mut by_id: BTreeMap<String, Vec<&Found>> = BTreeMap::new();
+    // A file that can no longer be read as a module is still the file of the module that was loaded from it.
+    let loaded_from = |path: &Path| loaded.iter().find(|(_, g)| g.source == path).map(|(id, _)| id.clone());
     for found in &scan.found {
-        by_id.entry(found.id().to_owned()).or_default().push(found);
+        let unreadable = found.manifest.is_err().then(|| loaded_from(&found.path)).flatten();
+        by_id.entry(unreadable.unwrap_or_else(|| found.id().to_owned())).or_default().push(found);
     }
     let mut all: Vec<Candidate> =
         by_id.iter().map(|(id, files)| candidate(id, files, loaded.get(id), memory, config)).collect();
     for file in &scan.unsettled {
-        all.push(unusable(file.module.clone(), format!("its file is not taken yet: {}", file.reason)));
+        let module = loaded_from(&file.path).unwrap_or_else(|| file.module.clone());
+        all.push(unusable(module, format!("its file is not taken yet: {}", file.reason)));
     }
     for problem in &scan.problems {
-        let module = problem.module.clone().unwrap_or_else(|| stem(&problem.path));
+        let known = problem.module.clone().or_else(|| loaded_from(&problem.path));
+        let module = known.unwrap_or_else(|| stem(&problem.path));
         all.push(unusable(module, problem.reason.clone()));
     }
     for (id, generation) in loaded {
@@ -311,7 +317,7 @@ fn unusable(module: String, note: String) -> Candidate {
     Candidate { entry, found: None, wanted: true }
 }
 
-fn stem(path: &std::path::Path) -> String {
+fn stem(path: &Path) -> String {
     path.file_stem().map_or_else(|| path.display().to_string(), |stem| stem.to_string_lossy().into_owned())
 }
 

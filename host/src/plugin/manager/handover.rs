@@ -52,20 +52,27 @@ pub(super) fn check_manifests(old: &Manifest, new: &Manifest) -> Result<(), Modu
     ))
 }
 
-/// Freezes, exports and imports for every pair of instances of these generations.
+/// Freezes, exports and imports for every pair of instances of these generations. `give_up`: an instance whose calls do not
+/// end is replaced without its state, instead of refusing the whole.
 pub(super) async fn hand_over(
     pairs: &[(&Generation, &Generation)],
     config: &Config,
+    give_up: bool,
 ) -> Result<Frozen, ModuleError> {
     let mut frozen = Frozen::default();
     let stateful =
         pairs.iter().filter(|(old, new)| old.manifest.state.is_some() && new.manifest.state.is_some());
     let stateful: Vec<_> =
         stateful.flat_map(|(old, new)| same_slot(&old.instances, &new.instances)).collect();
-    for (old, _) in &stateful {
-        freeze(old, config, &mut frozen).await?;
-    }
+    let mut still = Vec::new();
     for (old, new) in stateful {
+        match freeze(old, config, &mut frozen).await {
+            Ok(()) => still.push((old, new)),
+            Err(error) if give_up => tracing::warn!("{error}; its state is given up, as was asked for"),
+            Err(error) => return Err(error),
+        }
+    }
+    for (old, new) in still {
         let deadline = config.modules.freeze_deadline;
         let Some(state) = old.export(config.modules.state_limit, deadline).await? else { continue };
         new.import(&state, deadline).await?;

@@ -233,7 +233,8 @@ impl Manager {
         stages.end(transaction, "check");
         let readable: Vec<_> =
             pairs.into_iter().filter(|(old, new)| handover::check(old, new).is_ok()).collect();
-        let frozen = handover::hand_over(&readable, config).await?;
+        let give_up = request.force || request.purge == Some(Purge::Brutal);
+        let frozen = handover::hand_over(&readable, config, give_up).await?;
         stages.end(transaction, "handover");
         let pause_us = publish(&self.inner.core, &prepared.new, &changes, frozen)?;
         stages.end(transaction, "publish");
