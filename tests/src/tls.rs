@@ -13,12 +13,14 @@ use tokio::net::TcpStream;
 pub struct Transport {
     socket: TcpStream,
     tls: Option<Box<ClientConnection>>,
+    /// Decrypted and not read yet.
+    plaintext: Vec<u8>,
 }
 
 impl Transport {
     /// A plain connection.
     pub fn plain(socket: TcpStream) -> Transport {
-        Transport { socket, tls: None }
+        Transport { socket, tls: None, plaintext: Vec::new() }
     }
 
     /// Puts TLS on top and finishes the handshake.
@@ -27,7 +29,7 @@ impl Transport {
         let mut tls = Box::new(ClientConnection::new(config, name).map_err(io::Error::other)?);
         while tls.is_handshaking() {
             flush(&mut tls, &mut self.socket).await?;
-            if tls.is_handshaking() && fill(&mut tls, &mut self.socket).await? == 0 {
+            if tls.is_handshaking() && fill(&mut tls, &mut self.socket, &mut self.plaintext).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -60,13 +62,15 @@ impl Transport {
     /// Reads what there is, at least one byte; 0 at the end of the stream. Safe to cancel.
     pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return self.socket.read(buffer).await };
-        loop {
-            match tls.reader().read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return done,
+        while self.plaintext.is_empty() {
+            if fill(tls, &mut self.socket, &mut self.plaintext).await? == 0 {
+                return Ok(0);
             }
-            fill(tls, &mut self.socket).await?;
         }
+        let count = buffer.len().min(self.plaintext.len());
+        buffer[..count].copy_from_slice(&self.plaintext[..count]);
+        self.plaintext.drain(..count);
+        Ok(count)
     }
 
     /// Sends the TLS close notice, if any, and closes the sending half.
@@ -87,15 +91,21 @@ async fn flush(tls: &mut ClientConnection, socket: &mut TcpStream) -> io::Result
     socket.write_all(&records).await
 }
 
-async fn fill(tls: &mut ClientConnection, socket: &mut TcpStream) -> io::Result<usize> {
+/// Reads once from the socket and decrypts all of it; the number of bytes read, 0 at the end.
+async fn fill(
+    tls: &mut ClientConnection,
+    socket: &mut TcpStream,
+    plaintext: &mut Vec<u8>,
+) -> io::Result<usize> {
     let mut records = [0u8; 16 * 1024];
     let count = socket.read(&mut records).await?;
     let mut rest = &records[..count];
-    loop {
+    while !rest.is_empty() {
         tls.read_tls(&mut rest)?;
-        tls.process_new_packets().map_err(io::Error::other)?;
-        if rest.is_empty() {
-            return Ok(count);
-        }
+        let available = tls.process_new_packets().map_err(io::Error::other)?.plaintext_bytes_to_read();
+        let start = plaintext.len();
+        plaintext.resize(start + available, 0);
+        tls.reader().read_exact(&mut plaintext[start..])?;
     }
+    Ok(count)
 }

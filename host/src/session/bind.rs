@@ -11,7 +11,9 @@ use super::mailbox::MailboxSender;
 use super::presence::Farewell;
 use super::session::{Parts, Session, SessionId};
 use crate::config::ConflictPolicy;
-use crate::stanza::{Jid, Stanza, StanzaError, StanzaErrorCondition, StreamError, StreamErrorCondition};
+use crate::stanza::{
+    ErrorType, Jid, Stanza, StanzaError, StanzaErrorCondition, StreamError, StreamErrorCondition,
+};
 
 /// A stream's wish for a resource.
 #[derive(Debug)]
@@ -54,7 +56,12 @@ impl BindError {
             Self::TooManySessions(..) => StanzaErrorCondition::ResourceConstraint,
             Self::ShuttingDown => StanzaErrorCondition::ServiceUnavailable,
         };
-        StanzaError::new(condition, self.to_string())
+        let error = StanzaError::new(condition, self.to_string());
+        match self {
+            // RFC 6120 section 7.7.2.2: another resource may be asked for.
+            Self::Conflict(_) => error.with_type(ErrorType::Modify),
+            _ => error,
+        }
     }
 }
 

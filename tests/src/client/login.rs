@@ -38,6 +38,8 @@ pub struct Login {
     pub tls_address: SocketAddr,
     /// The vhost.
     pub domain: String,
+    /// The name that the certificate must have.
+    pub tls_name: String,
     /// Localpart.
     pub user: String,
     /// Password.
@@ -133,7 +135,7 @@ impl Login {
         socket.set_nodelay(true)?;
         let mut client = Client::over(socket, &self.domain);
         if self.security == Security::DirectTls {
-            client.transport().start_tls(self.tls.clone(), &self.domain).await?;
+            client.transport().start_tls(self.tls.clone(), &self.tls_name).await?;
         }
         client.send(stream_header(&self.domain)).await;
         if self.security == Security::StartTls {
@@ -150,7 +152,7 @@ impl Login {
         if !answer.is("proceed", ns) {
             return Err(LoginError::NotOffered("starttls".to_owned(), Box::new(answer)));
         }
-        client.transport().start_tls(self.tls.clone(), &self.domain).await?;
+        client.transport().start_tls(self.tls.clone(), &self.tls_name).await?;
         client.restart(&stream_header(&self.domain)).await;
         Ok(())
     }

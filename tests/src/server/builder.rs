@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use serde_json::Value;
+use tempfile::TempDir;
 use toml::{Table, Value as Toml};
 
 use super::process::Process;
@@ -83,20 +84,38 @@ impl ServerBuilder {
             plugins.install(plugin);
         }
         let certificate = Certificate::make(folder.path(), "server", &self.vhosts);
-        let config_file = folder.path().join(CONFIG_FILE);
-        std::fs::write(&config_file, self.config_text(folder.path(), &certificate))
-            .expect("the folder is ours");
-        let mut process = Process::spawn(folder.path(), &config_file, &self.environment);
+        self.write_config(folder.path(), &certificate);
+        let accounts = self.accounts.clone();
+        let server = self.start_in(folder, plugins, certificate).await?;
+        server.register(&accounts).await;
+        Ok(server)
+    }
+
+    /// Starts the server in a folder where everything is prepared.
+    pub(super) async fn start_in(
+        self,
+        folder: TempDir,
+        plugins: PluginFolder,
+        certificate: Certificate,
+    ) -> Result<Server, StartFailure> {
+        let mut process = Process::spawn(folder.path(), &folder.path().join(CONFIG_FILE), &self.environment);
         if let Err(code) = process.ready().await {
             return Err(StartFailure { code, log: process.log().text() });
         }
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let listeners = Listeners { c2s: nowhere, c2s_tls: nowhere, http: nowhere };
-        let default_domain = self.vhosts[0].clone();
-        let mut server = Server { process, folder, plugins, certificate, listeners, default_domain };
+        let mut server = Server { process, folder, plugins, certificate, listeners, builder: self };
         server.listeners = listeners_of(&server.ctl_json(&["status"]).await);
-        server.register(&self.accounts).await;
         Ok(server)
+    }
+
+    pub(super) fn default_domain(&self) -> &str {
+        &self.vhosts[0]
+    }
+
+    pub(super) fn write_config(&self, folder: &Path, certificate: &Certificate) {
+        std::fs::write(folder.join(CONFIG_FILE), self.config_text(folder, certificate))
+            .expect("the folder is ours");
     }
 
     fn config_text(&self, folder: &Path, certificate: &Certificate) -> String {

@@ -41,7 +41,7 @@ pub struct Server {
     plugins: PluginFolder,
     certificate: Certificate,
     listeners: Listeners,
-    default_domain: String,
+    builder: ServerBuilder,
 }
 
 /// Where the server listens, as it told us.
@@ -79,11 +79,12 @@ impl Server {
 
     /// How `user` (a localpart on the first vhost, or `user@vhost`) logs in, to be changed before it does.
     pub fn login(&self, user: &str) -> Login {
-        let (user, domain) = user.split_once('@').unwrap_or((user, &self.default_domain));
+        let (user, domain) = user.split_once('@').unwrap_or((user, self.default_domain()));
         Login {
             plain_address: self.listeners.c2s,
             tls_address: self.listeners.c2s_tls,
             domain: domain.to_owned(),
+            tls_name: domain.to_owned(),
             user: user.to_owned(),
             password: PASSWORD.to_owned(),
             security: Security::StartTls,
@@ -107,7 +108,7 @@ impl Server {
 
     /// The first vhost.
     pub fn default_domain(&self) -> &str {
-        &self.default_domain
+        self.builder.default_domain()
     }
 
     /// The certificate it was started with.
@@ -145,12 +146,55 @@ impl Server {
         self.process.signal(signal);
     }
 
+    /// Writes the generated configuration with this TOML laid over it; the server is not told.
+    pub fn write_config(&self, text: &str) {
+        let builder = self.builder.clone().config(text);
+        builder.write_config(self.folder(), &self.certificate);
+    }
+
+    /// Writes the configuration and lets the server read it.
+    pub async fn reconfigure(&self, text: &str) {
+        self.write_config(text);
+        self.ctl(&["reload_config"]).await;
+    }
+
+    /// Starts the server anew in the same folder, after it has ended.
+    pub async fn restart(self) -> Server {
+        let Server { folder, plugins, certificate, builder, .. } = self;
+        let started = builder.start_in(folder, plugins, certificate).await;
+        started.unwrap_or_else(|failure| panic!("the server did not start again: {}", failure.log))
+    }
+
+    /// Starts another `moultd` with the same configuration; its exit code and what it said.
+    pub async fn start_another(&self) -> (Option<i32>, String) {
+        let output = tokio::process::Command::new(crate::artifacts::moultd())
+            .arg("--config")
+            .arg(self.config_file())
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(crate::eventually::DEADLINE, output).await;
+        let output = output.expect("a second server ends by itself").expect("moultd can be started");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
     /// Sends SIGTERM and asserts that the server ends with exit code 0 and has not panicked.
     pub async fn stop(mut self) {
         self.process.signal(Signal::TERM);
         let code = self.process.exit_code().await;
         assert_eq!(code, Some(0), "the server did not end well:\n{}", self.log().text());
         self.log().assert_no_panic();
+    }
+
+    /// The same for a server whose modules have panicked on purpose: only the host's own panics count.
+    pub async fn stop_with_module_panics(mut self) {
+        self.process.signal(Signal::TERM);
+        let code = self.process.exit_code().await;
+        assert_eq!(code, Some(0), "the server did not end well:\n{}", self.log().text());
+    }
+
+    /// Ends a server that has a module stuck in it, where how it ends is not the subject.
+    pub async fn kill_is_fine(mut self) {
+        self.kill().await;
     }
 
     /// Waits until the server ends by itself and returns its exit code, `None` if a signal ended it.

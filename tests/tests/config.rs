@@ -1,0 +1,108 @@
+//! The configuration of a running server: what can be changed, and how mistakes are told.
+
+use moult_tests::{Server, eventually};
+
+#[tokio::test]
+async fn a_dry_run_tells_what_a_reload_would_do_and_does_nothing() {
+    let server = Server::start().await;
+    server.write_config("[limits]\nstanza_size = '11KiB'\n\n[server]\nworkers = 1");
+    let rows = server.ctl_json(&["reload_config", "--dry_run"]).await;
+    let effect = |path: &str| {
+        let rows = rows.as_array().into_iter().flatten();
+        rows.clone()
+            .find(|row| row["path"] == path)
+            .map(|row| row["effect"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(effect("limits.stanza_size").as_deref(), Some("applied"), "{rows}");
+    assert!(effect("server.workers").is_some_and(|effect| effect.contains("restart")), "{rows}");
+    assert!(!server.ctl(&["dump_config"]).await.contains("11KiB"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_reaches_the_next_connection_and_spares_the_present_ones() {
+    let server = Server::start().await;
+    let mut alice = server.client("alice").await;
+    server.reconfigure("[limits]\nstanza_size = '11KiB'").await;
+    assert!(server.ctl(&["dump_config"]).await.contains("11KiB"));
+    let mut bob = server.client("bob").await;
+    let large = format!("<message to='localhost'><body>{}</body></message>", "x".repeat(12_000));
+    bob.send(&large).await;
+    assert_eq!(bob.expect_stream_error().await.condition(), Some("policy-violation"));
+    alice.received().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_mistake_changes_nothing_and_is_told_with_file_line_and_the_nearest_key() {
+    let server = Server::start().await;
+    server.write_config("[limits]\nstanza_sise = '11KiB'\ndepth = 5");
+    let answer = server.try_ctl(&["reload_config"]).await;
+    assert_eq!(answer.code, 1, "{answer:?}");
+    let said = format!("{}{}", answer.stdout, answer.stderr);
+    assert!(said.contains("moult.toml:") && said.contains("stanza_size"), "{said}");
+    assert!(!server.ctl(&["dump_config"]).await.contains("depth = 5\n"));
+    server.client("alice").await.close().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn virtual_hosts_come_and_go_while_the_server_runs() {
+    let server = Server::with_modules(&["mod_echo"]).await;
+    let mut alice = server.client("alice").await;
+    server.reconfigure("[vhost.\"new.example\"]").await;
+    server.ctl(&["register", "zoe", "new.example", "sesame"]).await;
+    let mut login = server.login("zoe@new.example");
+    // The certificate names localhost only; TLS is not the subject here.
+    login.tls_name = "localhost".to_owned();
+    let mut zoe = login.connect().await;
+    zoe.message("echo.new.example", "hello").await;
+    assert_eq!(zoe.expect_message().await.child_text("body"), Some("hello"));
+    server.reconfigure("").await;
+    assert_eq!(zoe.expect_stream_error().await.condition(), Some("host-gone"));
+    alice.message("echo.localhost", "still here").await;
+    assert_eq!(alice.expect_message().await.child_text("body"), Some("still here"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn options_of_a_module_change_live() {
+    let server = Server::with_modules(&["mod_echo"]).await;
+    let mut alice = server.client("alice").await;
+    server.reconfigure("[modules.mod_echo]\nhosts = ['mirror.@HOST@']").await;
+    alice.message("mirror.localhost", "hello").await;
+    assert_eq!(alice.expect_message().await.child_text("body"), Some("hello"));
+    let answer = alice.get("echo.localhost", "<q xmlns='urn:x'/>").await;
+    assert_eq!(answer.attr("type"), Some("error"), "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_option_that_a_module_does_not_know_is_refused_with_its_place() {
+    let server = Server::with_modules(&["mod_echo"]).await;
+    server.write_config("[modules.mod_echo]\nhostz = ['mirror.@HOST@']");
+    let answer = server.try_ctl(&["reload_config"]).await;
+    assert_eq!(answer.code, 1, "{answer:?}");
+    let said = format!("{}{}", answer.stdout, answer.stderr);
+    assert!(
+        said.contains("moult.toml:") && said.contains("\"hostz\"") && said.contains("Did you mean \"host"),
+        "{said}"
+    );
+    let mut alice = server.client("alice").await;
+    alice.message("echo.localhost", "hello").await;
+    assert_eq!(alice.expect_message().await.child_text("body"), Some("hello"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn secrets_come_from_the_environment_and_are_never_shown() {
+    let token = "from-the-environment";
+    let without = "[http]\nadmin_token = { env = 'MOULT_TEST_TOKEN' }";
+    let server = Server::builder().config(without).environment("MOULT_TEST_TOKEN", token).start().await;
+    let answer = server.http("POST", "/api/status", Some(token), "{}").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(!server.ctl(&["dump_config"]).await.contains(token));
+    eventually("the log is written", async || !server.log().text().is_empty()).await;
+    assert!(!server.log().text().contains(token));
+    server.stop().await;
+}

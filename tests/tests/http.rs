@@ -1,0 +1,88 @@
+//! Health, metrics and the admin API over HTTP.
+
+use moult_tests::{Plugin, Server};
+use serde_json::json;
+
+const CPU_TIME: &str = "<query xmlns='ejabberd:cputime'/>";
+
+#[tokio::test]
+async fn health_says_that_the_server_is_well() {
+    let server = Server::start().await;
+    let answer = server.http_get("/health").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_are_openmetrics_and_count_sessions_and_calls() {
+    let server = Server::with_modules(&["mod_cputime"]).await;
+    let mut alice = server.client("alice").await;
+    alice.get("localhost", CPU_TIME).await;
+    let answer = server.http_get("/metrics").await;
+    assert_eq!(answer.status, 200);
+    let content_type = answer.headers.get("content-type").map(String::as_str).unwrap_or_default();
+    assert!(content_type.starts_with("application/openmetrics-text"), "{content_type}");
+    assert!(answer.body.ends_with("# EOF\n"), "{}", answer.body);
+    assert!(
+        answer.body.lines().any(|line| line.contains("module=\"mod_cputime\"") && line.ends_with(" 1")),
+        "{}",
+        answer.body
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_admin_api_wants_the_token() {
+    let server = Server::start().await;
+    for (method, path, body) in [
+        ("POST", "/api/status", "{}"),
+        ("POST", "/update-modules", "[\"mod_echo\"]"),
+        ("GET", "/update-modules/all", ""),
+    ] {
+        for token in [None, Some("wrong")] {
+            let answer = server.http(method, path, token, body).await;
+            assert_eq!(answer.status, 401, "{method} {path} {token:?}: {answer:?}");
+        }
+    }
+    let answer = server.http_admin("POST", "/api/status", "{}").await;
+    assert_eq!((answer.status, &answer.json()["phase"]), (200, &json!("running")), "{answer:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn modules_are_updated_over_http_under_a_live_session() {
+    let server = Server::with_modules(&["mod_cputime", "mod_echo"]).await;
+    let mut alice = server.client("alice").await;
+    let names = ["mod_cputime", "mod_echo"];
+    for (round, body) in [json!(names), json!({ "modules": names })].iter().enumerate() {
+        for name in names {
+            server.plugins().install(&Plugin::built(name).variant(round as u64 + 1));
+        }
+        let answer = server.http_admin("POST", "/update-modules", &body.to_string()).await;
+        assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("ok")), "{answer:?}");
+        assert_eq!(answer.json()["unpurged"], json!([]), "{answer:?}");
+        assert_eq!(alice.get("localhost", CPU_TIME).await.attr("type"), Some("result"));
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_failed_update_is_no_success_and_names_stage_and_reason() {
+    let server = Server::with_modules(&["mod_cputime"]).await;
+    server.plugins().install(&Plugin::from_bytes(Plugin::built("mod_cputime").file_name(), "no library"));
+    let answer = server.http_admin("POST", "/update-modules", "[\"mod_cputime\"]").await;
+    assert_ne!(answer.status, 200, "{answer:?}");
+    assert!(answer.body.contains("mod_cputime") && answer.body.contains("stage"), "{answer:?}");
+    for body in ["", "{}", "no json", "[1]"] {
+        assert_eq!(server.http_admin("POST", "/update-modules", body).await.status, 400, "{body}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_path_that_nobody_serves_is_not_found() {
+    let server = Server::start().await;
+    assert_eq!(server.http_get("/nothing").await.status, 404);
+    assert_eq!(server.http_admin("POST", "/api/nothing", "{}").await.status, 404);
+    server.stop().await;
+}

@@ -1,0 +1,190 @@
+//! Modules that do everything wrong: the server says so in one clear line, and nobody else notices.
+
+use moult_tests::server::ServerBuilder;
+use moult_tests::{Client, Plugin, Server, eventually};
+
+const MODULE: &str = "fixture_misbehaving";
+const CPU_TIME: &str = "<query xmlns='ejabberd:cputime'/>";
+
+/// With short deadlines, so that what hangs is noticed soon.
+const CONFIG: &str = "
+    [modules]
+    start_deadline = '1s'
+    stop_deadline = '1s'
+    freeze_deadline = '1s'
+    drain_deadline = '1s'
+    call_deadline = '1s'
+    state_limit = '1MiB'
+";
+
+fn server() -> ServerBuilder {
+    let modules = [MODULE, "mod_cputime"].map(Plugin::built);
+    Server::builder().config(CONFIG).plugin(&modules[0]).plugin(&modules[1])
+}
+
+async fn ask(client: &mut Client, what: &str) -> moult_tests::Element {
+    client.get("localhost", &format!("<do xmlns='urn:moult:fixture:misbehave' what='{what}'/>")).await
+}
+
+async fn assert_serves(client: &mut Client) {
+    let answer = ask(client, "nothing").await;
+    assert_eq!(answer.attr("type"), Some("result"), "{answer}");
+}
+
+async fn generation(server: &Server) -> u64 {
+    let list = server.ctl_json(&["module_list"]).await;
+    let mut lines = list.as_array().into_iter().flatten();
+    lines.find(|line| line["module"] == MODULE).and_then(|line| line["generation"].as_u64()).unwrap_or(0)
+}
+
+/// The option `fault` for the running and the next generation.
+fn fault(fault: &str) -> String {
+    format!("[modules.{MODULE}]\nfault = '{fault}'")
+}
+
+/// What a failed update says, on one line that names module and stage.
+async fn failing_update(server: &Server, variant: u64) -> String {
+    server.plugins().install(&Plugin::built(MODULE).variant(variant));
+    let answer = server.try_ctl(&["update", MODULE]).await;
+    assert_eq!(answer.code, 1, "{answer:?}");
+    format!("{}{}", answer.stdout, answer.stderr)
+}
+
+#[tokio::test]
+async fn a_new_generation_that_cannot_start_leaves_the_old_one_serving() {
+    let server = server().start().await;
+    let mut alice = server.client("alice").await;
+    let before = generation(&server).await;
+    for (number, (how, part)) in [
+        ("start:error", "told to fail"),
+        ("start:panic", "panic"),
+        ("start:hang", "start"),
+        ("import:error", "told to fail"),
+        ("import:panic", "panic"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        server.reconfigure(&fault(how)).await;
+        let said = failing_update(&server, number as u64 + 1).await;
+        let stage = how.split(':').next().unwrap_or_default();
+        assert!(said.contains(MODULE) && said.contains(stage) && said.contains(part), "{how}: {said}");
+        assert_serves(&mut alice).await;
+        assert_eq!(generation(&server).await, before, "{how}");
+    }
+    server.reconfigure(&fault("")).await;
+    server.plugins().install(&Plugin::built(MODULE).variant(99));
+    server.ctl(&["update", MODULE]).await;
+    assert_serves(&mut alice).await;
+    assert!(generation(&server).await > before);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_old_generation_that_cannot_hand_over_goes_on_serving() {
+    let server = server().start().await;
+    let mut alice = server.client("alice").await;
+    for (number, (how, part)) in
+        [("export:panic", "panic"), ("export:huge", "state"), ("export:hang", "export")]
+            .into_iter()
+            .enumerate()
+    {
+        server.reconfigure(&fault(how)).await;
+        let said = failing_update(&server, number as u64 + 1).await;
+        assert!(said.contains(MODULE) && said.contains("export") && said.contains(part), "{how}: {said}");
+        // An export that never comes back holds its own instance; the server stays.
+        assert_eq!(alice.get("localhost", CPU_TIME).await.attr("type"), Some("result"), "{how}");
+        if how != "export:hang" {
+            assert_serves(&mut alice).await;
+        }
+    }
+    server.kill_is_fine().await;
+}
+
+#[tokio::test]
+async fn an_old_generation_that_cannot_end_is_told_of_and_does_not_stop_the_new_one() {
+    for how in ["stop:panic", "stop:hang", "drop:panic"] {
+        let server = server().start().await;
+        let mut alice = server.client("alice").await;
+        let before = generation(&server).await;
+        server.reconfigure(&fault(how)).await;
+        server.plugins().install(&Plugin::built(MODULE).variant(1));
+        let answer = server.try_ctl(&["update", MODULE]).await;
+        assert!(generation(&server).await > before, "{how}: {answer:?}");
+        assert_serves(&mut alice).await;
+        server.log().expect(&[MODULE, how.split(':').next().unwrap_or_default()]).await;
+        server.kill_is_fine().await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_panics_is_an_error_for_its_caller_alone() {
+    let server = server().start().await;
+    let mut alice = server.client("alice").await;
+    for namespace in ["misbehave", "misbehave-inline"] {
+        let payload = format!("<do xmlns='urn:moult:fixture:{namespace}' what='panic'/>");
+        let answer = alice.get("localhost", &payload).await;
+        assert_eq!(answer.error().map(|(_, condition)| condition), Some("internal-server-error"), "{answer}");
+        assert_serves(&mut alice).await;
+    }
+    let told = server.log().lines_with(&[MODULE, "told to panic at a call"]);
+    assert!(!told.is_empty(), "the panic's message is in the log");
+    server.stop_with_module_panics().await;
+}
+
+#[tokio::test]
+async fn a_call_that_never_ends_is_answered_at_its_deadline() {
+    let server = server().start().await;
+    let mut alice = server.client("alice").await;
+    for what in ["hang", "loop"] {
+        let answer = ask(&mut alice, what).await;
+        let condition = answer.error().map(|(_, condition)| condition);
+        assert!(
+            matches!(condition, Some("remote-server-timeout" | "resource-constraint")),
+            "{what}: {answer}"
+        );
+        assert_eq!(alice.get("localhost", CPU_TIME).await.attr("type"), Some("result"), "{what}");
+    }
+    server.log().expect(&[MODULE, "quarantine"]).await;
+    // A new build gets a new chance.
+    server.plugins().install(&Plugin::built(MODULE).variant(1));
+    server.ctl(&["update", MODULE]).await;
+    assert_serves(&mut alice).await;
+    server.kill_is_fine().await;
+}
+
+#[tokio::test]
+async fn a_slow_call_is_answered_by_the_generation_that_began_it() {
+    let server = server().start().await;
+    let mut alice = server.client("alice").await;
+    let mut bob = server.client("bob").await;
+    let before = generation(&server).await;
+    alice.send("<iq type='get' to='localhost' id='slow'><do xmlns='urn:moult:fixture:misbehave' what='slow'/></iq>").await;
+    assert_serves(&mut bob).await;
+    server.plugins().install(&Plugin::built(MODULE).variant(1));
+    server.ctl(&["update", MODULE]).await;
+    assert_eq!(alice.answer_to("slow").await.attr("type"), Some("result"));
+    assert!(generation(&server).await > before);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn threads_and_thread_locals_left_behind_do_not_keep_a_library_for_ever() {
+    let server = server().start().await;
+    let mut alice = server.client("alice").await;
+    for what in ["thread", "thread-locals"] {
+        for inline in ["", "-inline"] {
+            let payload = format!("<do xmlns='urn:moult:fixture:misbehave{inline}' what='{what}'/>");
+            assert_eq!(alice.get("localhost", &payload).await.attr("type"), Some("result"));
+        }
+    }
+    server.plugins().install(&Plugin::built(MODULE).variant(1));
+    server.ctl(&["update", MODULE]).await;
+    assert_serves(&mut alice).await;
+    // The threads end after two seconds; then the old library goes.
+    eventually("the old generation is unmapped", async || {
+        server.ctl_json(&["module_info", MODULE]).await["old_generations"] == 0
+    })
+    .await;
+    server.stop().await;
+}
