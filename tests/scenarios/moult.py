@@ -189,7 +189,11 @@ class Client(slixmpp.ClientXMPP):
     async def log_in(self):
         """Connects and waits for the session; a refusal is an exception."""
         started = asyncio.get_running_loop().create_future()
-        settle = lambda outcome: None if started.done() else started.set_result(outcome)
+
+        def settle(outcome):
+            if not started.done():
+                started.set_result(outcome)
+
         self.add_event_handler("session_start", lambda _: settle(None), disposable=True)
         self.add_event_handler("failed_all_auth", lambda _: settle("authentication failed"), disposable=True)
         self.connect(*self.moult.listeners["c2s_tls" if self.enable_direct_tls else "c2s"])
@@ -216,25 +220,27 @@ class Client(slixmpp.ClientXMPP):
     async def leave(self):
         await asyncio.wait_for(self.disconnect(), DEADLINE)
 
-    async def message_from(self, sender):
-        """The next message from this address."""
+    async def message_from(self, sender, event="message"):
+        """The next message from this address; errors come as the event "message_error"."""
         received = asyncio.get_running_loop().create_future()
 
         def notice(message):
             if message["from"] == sender and not received.done():
                 received.set_result(message)
 
-        self.add_event_handler("message", notice)
+        self.add_event_handler(event, notice)
         try:
             return await asyncio.wait_for(received, DEADLINE)
         finally:
-            self.del_event_handler("message", notice)
+            self.del_event_handler(event, notice)
 
 
 class Scenario(unittest.IsolatedAsyncioTestCase):
     """A test case that stops what it started."""
 
     async def start(self, **description):
+        # The test runner switches asyncio's debug output on, which tells of every slow step of a busy machine.
+        asyncio.get_running_loop().set_debug(False)
         server = await Server.start(**description)
         self.addAsyncCleanup(server.stop)
         return server

@@ -30,5 +30,5 @@ class Messaging(Scenario):
         server = await self.start()
         alice = await self.client(server, "alice")
         alice.send_message(f"nobody@{DOMAIN}", "hello?", mtype="chat")
-        error = await alice.message_from(f"nobody@{DOMAIN}")
+        error = await alice.message_from(f"nobody@{DOMAIN}", event="message_error")
         self.assertEqual((error["type"], error["error"]["condition"]), ("error", "service-unavailable"))
