@@ -388,7 +388,9 @@ fn many_generations(house: &House, rounds: u32, ops: &[u32]) {
     let before = warm.unwrap();
     let after = (maps().lines().count(), resident_kb(), descriptors());
     println!("{rounds} generations: (maps, resident kB, descriptors) {before:?} -> {after:?}");
-    assert!(after.0 <= before.0 + 8, "maps {before:?} -> {after:?}");
+    // The allocator's arenas and the stacks of resting threads come and go by the dozen, with how busy the machine is; one
+    // mapping left by each generation would make hundreds.
+    assert!(after.0 <= before.0 + 64, "maps {before:?} -> {after:?}");
     assert!(after.1 <= before.1 + 4096, "resident memory {before:?} -> {after:?}");
     assert!(after.2 <= before.2, "descriptors {before:?} -> {after:?}");
 }
@@ -403,7 +405,7 @@ fn a_thousand_generations_leave_maps_memory_and_descriptors_flat() {
 fn generations_that_link_tokio_chrono_and_rand_leave_nothing_either() {
     let _alone = alone();
     // Thread-locals, rand, the local time zone, contention, a runtime of its own.
-    many_generations(&House::new(), 100, &[1, 16, 17, 19, 26]);
+    many_generations(&House::new(), 150, &[1, 16, 17, 19, 26]);
 }
 
 #[test]
