@@ -128,7 +128,7 @@ pub struct Xep {
 }
 
 /// How an instance is supervised.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Policy {
     /// What follows when it stops by itself or is failed.

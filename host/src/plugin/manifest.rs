@@ -4,6 +4,7 @@
 //! so that everyone after it may trust a [`Manifest`].
 
 use crate::config::options::OptionSchema;
+use moult_plugin_api::manifest::Policy;
 use serde::{Deserialize, Serialize};
 
 /// A manifest longer than this is refused unread.
@@ -46,6 +47,9 @@ pub struct Manifest {
     /// Whether it wants one instance for the whole server instead of one per vhost.
     #[serde(default)]
     pub global: bool,
+    /// Whether its instances are started again after a fault, and how long they may take to stop.
+    #[serde(default)]
+    pub policy: Policy,
 }
 
 /// Another module that a module uses.

@@ -153,7 +153,7 @@ impl Retirements {
             self.note(module, instance.generation(), &waits);
             return false;
         }
-        match instance.end(reason, config.modules.stop_deadline).await {
+        match instance.end(reason, stop_deadline(instance, config)).await {
             Ok(()) => true,
             Err(error) => {
                 tracing::warn!(generation = instance.generation(), "{error}");
@@ -226,6 +226,12 @@ impl Retirements {
         lock(&self.kept).entry(generation).or_default().push(Arc::clone(instance.context()));
         std::mem::forget(Arc::clone(instance));
     }
+}
+
+/// What the module asked for, but no more than the operator allows.
+fn stop_deadline(instance: &Instance, config: &Config) -> Duration {
+    let asked = instance.code().library().map(|library| library.manifest().policy.shutdown_ms);
+    asked.map_or(Duration::MAX, Duration::from_millis).min(config.modules.stop_deadline)
 }
 
 /// The library itself, once nobody else refers to it: readers of an old table let go within one stanza.

@@ -4,6 +4,7 @@
 //! * `prepare`: from a file to a generation whose instances are ready to serve;
 //! * `handover`: state from the old instances to the new ones;
 //! * `reload`: another configuration for the same generations;
+//! * `restarts`: the restart policy of a module's manifest;
 //! * `watchers`: what happens by itself: health windows, stopped instances, the plugin folder, late unmapping;
 //! * `look`: reports.
 
@@ -11,6 +12,7 @@ mod handover;
 mod look;
 mod prepare;
 mod reload;
+mod restarts;
 mod swap;
 mod watchers;
 
@@ -58,6 +60,7 @@ struct Inner {
     history: Mutex<History>,
     next_generation: AtomicU64,
     watches: watchers::Watches,
+    restarts: restarts::Restarts,
 }
 
 /// What is loaded, and what is remembered of what is not.
@@ -100,6 +103,7 @@ impl Manager {
             history: Mutex::new(history),
             next_generation: AtomicU64::new(1),
             watches: watchers::Watches::default(),
+            restarts: restarts::Restarts::default(),
             core,
         });
         let manager = Self { inner };

@@ -1,12 +1,14 @@
 //! What happens without a command: a new generation that fails is rolled back, an instance that asked to stop is stopped,
 //! the plugin folder is watched, retained libraries are tried again.
 
+use super::restarts::{Fault, Verdict};
 use super::{Manager, UpdateRequest};
 use crate::config::Watch;
 use crate::plugin::core::Incident;
 use crate::plugin::folder::FolderRules;
 use crate::plugin::instance::{Instance, StopReason};
 use crate::plugin::report::Change;
+use crate::plugin::slot::SlotKey;
 use crate::plugin::watch::{FolderWatch, WatchSettings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -166,10 +168,12 @@ impl Manager {
 
     async fn incident(&self, incident: Incident) {
         match incident {
-            Incident::Failure { slot, generation, what, .. } => {
+            Incident::Failure { slot, generation, what, panic } => {
                 let most = self.inner.core.config().modules.health_failures;
                 if self.inner.watches.count(&slot.module, generation, most) {
                     self.roll_back_sick(&slot.module, generation, &what).await;
+                } else if panic {
+                    self.follow_policy(&slot, generation, Fault::Panic, &what).await;
                 }
             }
             // One endless loop is reason enough.
@@ -179,12 +183,34 @@ impl Manager {
                 }
             }
             Incident::Stop { slot, generation, reason } => {
-                tracing::info!(module = %slot, generation, reason, "stops at its own request");
+                self.follow_policy(&slot, generation, Fault::Stop, &reason).await;
+            }
+        }
+    }
+
+    /// Does what the module's manifest says of a fault of an instance that still serves.
+    async fn follow_policy(&self, slot: &SlotKey, generation: u64, fault: Fault, why: &str) {
+        let verdict = {
+            let state = self.inner.state.lock().await;
+            let serving = state.loaded.get(&*slot.module);
+            let Some(serving) = serving.filter(|serving| serving.number == generation) else { return };
+            self.inner.restarts.judge(slot, serving.manifest.policy, fault, Instant::now())
+        };
+        match verdict {
+            Verdict::Leave => {}
+            Verdict::Restart => {
+                tracing::warn!(module = %slot, generation, "is started anew, as its policy says: {why}");
+                if let Err(error) = self.restart_module(&slot.vhost, &slot.module).await {
+                    tracing::error!("{error}");
+                }
+            }
+            Verdict::Stop => {
+                tracing::warn!(module = %slot, generation, "is taken out of service: {why}");
                 let mut state = self.inner.state.lock().await;
                 if let Some(serving) = state.loaded.get_mut(&*slot.module)
                     && serving.number == generation
                 {
-                    self.stop_one(serving, &slot, StopReason::Failed).await;
+                    self.stop_one(serving, slot, StopReason::Failed).await;
                 }
             }
         }
