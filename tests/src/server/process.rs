@@ -21,7 +21,8 @@ pub(super) struct Process {
     child: Child,
     pid: u32,
     log: Log,
-    readiness: UnixDatagram,
+    /// Until the server is ready; then nobody listens there, as nobody reads all that would come.
+    readiness: Option<UnixDatagram>,
 }
 
 impl Process {
@@ -46,15 +47,16 @@ impl Process {
             .spawn()
             .expect("setpriv (package util-linux) can be started");
         let pid = child.id().expect("the process was not waited for yet");
-        Process { child, pid, log: Log::new(folder.join(LOG_FILE)), readiness }
+        Process { child, pid, log: Log::new(folder.join(LOG_FILE)), readiness: Some(readiness) }
     }
 
     /// Waits for `READY=1`; an error is the exit code of a server that ended instead.
     pub async fn ready(&mut self) -> Result<(), Option<i32>> {
         let mut buffer = [0u8; 1024];
+        let socket = self.readiness.take().expect("a server gets ready once");
         let readiness = async {
             loop {
-                let count = self.readiness.recv(&mut buffer).await.expect("the socket is bound");
+                let count = socket.recv(&mut buffer).await.expect("the socket is bound");
                 if buffer[..count].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
                     return;
                 }
