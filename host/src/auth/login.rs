@@ -62,6 +62,11 @@ impl Login {
         (login, reply)
     }
 
+    /// The bare JID of the account at which the attempt aims, as soon as it is known. It need not exist.
+    pub fn account(&self) -> Option<&str> {
+        self.account.as_deref()
+    }
+
     /// The peer sent `<response>...</response>`, base64 already undone.
     pub async fn respond(&mut self, response: &[u8]) -> Reply {
         let step = self.exchange.respond(response);

@@ -4,13 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use moult_plugin_api::hooks::AuthResult;
+
 use super::shared::Shared;
 use crate::auth::LoginContext;
 use crate::auth::sasl::{ChannelBindings, Offer};
+use crate::plugin::call::{Dispatch, HookCall};
+use crate::plugin::hook::HookPoint;
 use crate::plugin::registration::IqTarget;
 use crate::session::{BindRequest, BoundSession, MailboxSender, SessionInfo};
 use crate::stanza::{Jid, Stanza, StanzaError, StanzaErrorCondition, ns};
-use crate::stream::{self, FeatureStage, StreamEvents, StreamHost, Work};
+use crate::stream::{self, FeatureStage, LoginEnd, StreamEvents, StreamHost, Work};
 
 /// The way from streams inwards.
 pub(super) struct Streams(Arc<Shared>);
@@ -54,6 +58,28 @@ impl StreamEvents for Streams {
     fn login_context(&self, peer: SocketAddr) -> LoginContext {
         let (accounts, limiter) = (self.0.accounts.clone(), self.0.limiter.load_full());
         LoginContext { accounts, limiter, address: peer.ip() }
+    }
+
+    /// Modules may watch logins; nobody waits for them.
+    fn login_ended(&self, end: LoginEnd, domain: &str, mechanism: &str, peer: SocketAddr) {
+        let modules = self.0.manager.modules();
+        if !modules.is_hooked(HookPoint::C2sAuthResult) {
+            return;
+        }
+        let account = end.account.as_deref().and_then(|account| Jid::parse(account).ok());
+        let result = AuthResult {
+            success: end.failure.is_none(),
+            user: account.as_ref().and_then(Jid::localpart).unwrap_or_default().to_owned(),
+            mechanism: mechanism.to_owned(),
+            ip: peer.ip().to_string(),
+            reason: end.failure.map(|condition| condition.name().to_owned()).unwrap_or_default(),
+        };
+        let args = serde_json::to_string(&result).unwrap_or_default();
+        let call = HookCall { from: account, args, ..HookCall::default() };
+        let running = modules.hook(HookPoint::C2sAuthResult, domain, call);
+        if let Dispatch::Later(running) | Dispatch::Queued(running) = running {
+            tokio::spawn(running);
+        }
     }
 
     /// Registration only. The handler sees the peer's address as the sender: there is no account yet, and it is by the

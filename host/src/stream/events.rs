@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 
+use super::LoginEnd;
 use crate::auth::LoginContext;
 use crate::auth::sasl::{ChannelBindings, Offer};
 use crate::stanza::{Jid, Stanza, StanzaError};
@@ -48,6 +49,11 @@ pub trait StreamEvents: StreamHost + 'static {
 
     /// What a login from this address works with.
     fn login_context(&self, peer: SocketAddr) -> LoginContext;
+
+    /// A login on a stream to `domain` has ended, well or badly.
+    fn login_ended(&self, end: LoginEnd, domain: &str, mechanism: &str, peer: SocketAddr) {
+        let _ = (end, domain, mechanism, peer);
+    }
 
     /// Takes an IQ from a peer that has not logged in. `None`: nobody wants it, which ends the stream.
     fn before_login(&self, stanza: Stanza, domain: &str, peer: SocketAddr) -> Work<Option<Stanza>> {

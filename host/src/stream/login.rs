@@ -14,6 +14,28 @@ pub struct LoginOutcome {
     reply: Reply,
 }
 
+/// A login that has come to its end, for those who watch over logins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginEnd {
+    /// The bare JID of the account at which it aimed, if it came so far. It need not exist.
+    pub account: Option<String>,
+    /// Why it failed; `None` if it went well.
+    pub failure: Option<SaslCondition>,
+}
+
+impl LoginOutcome {
+    /// How the login has ended, if it has.
+    pub fn end(&self) -> Option<LoginEnd> {
+        let failure = match &self.reply {
+            Reply::Challenge(_) => return None,
+            Reply::Success { .. } => None,
+            Reply::Failure(failure) => Some(failure.condition),
+        };
+        let account = self.login.as_ref().and_then(|login| login.account());
+        Some(LoginEnd { account: account.map(str::to_owned), failure })
+    }
+}
+
 impl LoginDriver {
     /// Takes one step. The exchange is inside the work until it is given back by [`LoginDriver::finish`].
     pub fn take_step(&mut self, step: LoginStep, offer: &Offer, context: LoginContext) -> Work<LoginOutcome> {

@@ -33,6 +33,6 @@ mod tests;
 
 pub use action::{Action, LoginStep};
 pub use events::{BindRequest, FeatureStage, StreamEvents, StreamHost, Work};
-pub use login::{LoginDriver, LoginOutcome};
+pub use login::{LoginDriver, LoginEnd, LoginOutcome};
 pub use negotiation::Stream;
 pub use settings::StreamSettings;

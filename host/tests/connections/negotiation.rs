@@ -181,6 +181,11 @@ fn a_wrong_password_may_be_followed_by_the_right_one() {
     client.hear("</failure>");
     client.log_in(DOMAIN, "juliet", "juliet");
     client.bind("balcony");
+
+    let account = Some(format!("juliet@{DOMAIN}"));
+    let plain = || "PLAIN".to_owned();
+    let expected = [(account.clone(), plain(), Some("not-authorized")), (account, plain(), None)];
+    assert_eq!(*server.record.logins.lock().unwrap(), expected, "whoever watches logins was told of both");
 }
 
 #[test]

@@ -58,6 +58,9 @@ impl<E: Inward> Connection<E> {
         let mut out = String::new();
         let action = match done {
             Done::Login(outcome) => {
+                if let (Some(end), Some(domain)) = (outcome.end(), self.stream.domain()) {
+                    self.hub.events.login_ended(end, domain, self.stream.mechanism(), self.peer);
+                }
                 let reply = self.login.finish(outcome);
                 self.stream.login_replied(reply, &self.hub.events, &mut out)
             }

@@ -11,7 +11,7 @@ use moult_host::auth::sasl::{ChannelBindings, Mechanism, Offer};
 use moult_host::auth::{Accounts, LoginContext, LoginLimiter};
 use moult_host::session::MailboxSender;
 use moult_host::stanza::{Jid, Stanza, StanzaError, StanzaErrorCondition};
-use moult_host::stream::{BindRequest, FeatureStage, StreamEvents, StreamHost, Work};
+use moult_host::stream::{BindRequest, FeatureStage, LoginEnd, StreamEvents, StreamHost, Work};
 use tokio::sync::Notify;
 
 /// The domain that is served.
@@ -26,6 +26,8 @@ pub struct Record {
     pub sessions: Mutex<HashMap<String, MailboxSender>>,
     /// The sessions that ended in an orderly way, with what was never written to them.
     pub ended: Mutex<Vec<(String, Vec<String>)>>,
+    /// Logins that ended: account, mechanism, and the name of the condition if they failed.
+    pub logins: Mutex<Vec<(Option<String>, String, Option<&'static str>)>>,
     /// Sessions that were dropped without that.
     pub abandoned: AtomicUsize,
     /// Stanzas are taken only when this is lifted.
@@ -119,6 +121,12 @@ impl StreamEvents for Inwards {
             limiter: Arc::clone(&self.limiter),
             address: peer.ip(),
         }
+    }
+
+    fn login_ended(&self, end: LoginEnd, domain: &str, mechanism: &str, _peer: SocketAddr) {
+        assert_eq!(domain, DOMAIN);
+        let failure = end.failure.map(|condition| condition.name());
+        self.record.logins.lock().unwrap().push((end.account, mechanism.to_owned(), failure));
     }
 
     fn before_login(&self, stanza: Stanza, _domain: &str, _peer: SocketAddr) -> Work<Option<Stanza>> {
