@@ -69,6 +69,20 @@ fn a_shaper_slows_a_peer_down_and_loses_nothing() {
 }
 
 #[test]
+fn a_shaper_may_be_changed_while_the_server_listens() {
+    let server = ServerBuilder::without_tls().start();
+    server.shape(Some(Rate { bytes_per_second: 20_000, burst: 10_000 }));
+    let mut client = server.bound_client("juliet", "balcony");
+    let message = format!("<message><body>{}</body></message>", "x".repeat(968));
+    let begin = Instant::now();
+    for _ in 0..40 {
+        client.say(&message);
+    }
+    eventually("all messages have come", || server.record.delivered_count() == 40);
+    assert!(begin.elapsed() >= Duration::from_millis(1_300), "it took only {:?}", begin.elapsed());
+}
+
+#[test]
 fn a_stanza_may_be_as_large_as_configured() {
     let server = ServerBuilder::without_tls().with(|s| s.stream.limits.stanza_bytes = 100_000).start();
     let mut client = server.bound_client("juliet", "balcony");

@@ -101,6 +101,11 @@ impl ServerBuilder {
 }
 
 impl Server {
+    /// Another rate limit for the connections that begin from now on.
+    pub fn shape(&self, rate: Option<Rate>) {
+        self.listening.iter().for_each(|listening| listening.shaper().set(rate));
+    }
+
     /// A server with the usual rules.
     pub fn start() -> Self {
         ServerBuilder::default().start()
