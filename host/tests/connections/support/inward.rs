@@ -17,6 +17,9 @@ use tokio::sync::Notify;
 /// The domain that is served.
 pub const DOMAIN: &str = "moult.example";
 
+/// Account, mechanism, and the name of the condition if it failed.
+pub type EndedLogin = (Option<String>, String, Option<&'static str>);
+
 /// What the tests look at.
 #[derive(Default)]
 pub struct Record {
@@ -26,8 +29,8 @@ pub struct Record {
     pub sessions: Mutex<HashMap<String, MailboxSender>>,
     /// The sessions that ended in an orderly way, with what was never written to them.
     pub ended: Mutex<Vec<(String, Vec<String>)>>,
-    /// Logins that ended: account, mechanism, and the name of the condition if they failed.
-    pub logins: Mutex<Vec<(Option<String>, String, Option<&'static str>)>>,
+    /// Logins that ended.
+    pub logins: Mutex<Vec<EndedLogin>>,
     /// Sessions that were dropped without that.
     pub abandoned: AtomicUsize,
     /// Stanzas are taken only when this is lifted.
