@@ -209,6 +209,40 @@ async fn two_clients_talk_on_a_server_without_modules_until_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_changes_all_or_nothing_under_live_sessions() {
+    let server = Running::start().await;
+    let mut alice = server.login("alice").await;
+    let file = server.folder.path().join("moult.toml");
+    let before = std::fs::read_to_string(&file).unwrap();
+
+    let broken = format!("{before}\n[vhost.\"second.example\"]\n[limits]\ndepht = 9\n");
+    std::fs::write(&file, &broken).unwrap();
+    let refused = server.command("reload_config", &[]).await;
+    assert!(refused.to_string().contains("depht"), "{refused}");
+    let vhosts = async || server.command("registered_vhosts", &[]).await["value"].clone();
+    assert_eq!(vhosts().await, json!(["localhost"]), "nothing of it holds");
+
+    std::fs::write(&file, broken.replace("depht", "depth")).unwrap();
+    let planned = server.command("reload_config", &["--dry_run"]).await;
+    assert!(planned.to_string().contains("limits.depth"), "{planned}");
+    assert_eq!(vhosts().await, json!(["localhost"]), "a dry run changes nothing");
+    server.command("reload_config", &[]).await;
+    assert_eq!(vhosts().await, json!(["localhost", "second.example"]));
+    alice.say("<message to='nobody@second.example' type='chat' id='m1'><body/></message>").await;
+    assert!(alice.hear("</message>").await.contains("service-unavailable"), "ours now");
+
+    std::fs::write(&file, &before).unwrap();
+    server.command("reload_config", &[]).await;
+    assert_eq!(vhosts().await, json!(["localhost"]));
+    alice.say("<message to='nobody@second.example' type='chat' id='m2'><body/></message>").await;
+    assert!(alice.hear("</message>").await.contains("remote-server-not-found"), "not ours any more");
+    server.command("stop", &[]).await;
+    drop(alice);
+    let ending = tokio::time::timeout(DEADLINE, server.serving).await.expect("it ends in time");
+    assert_eq!(ending.unwrap().unwrap(), Ending::Asked);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_that_is_taken_ends_the_start_with_its_name() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
