@@ -193,11 +193,7 @@ impl Retirements {
         let library = match last_of(library).await {
             Ok(library) => library,
             Err(library) => {
-                tracing::error!(
-                    module,
-                    generation,
-                    "the library is still referred to: this is a bug of the server"
-                );
+                tracing::warn!(module, generation, "stays mapped: a call into it does not return");
                 std::mem::forget(library);
                 lock(&self.kept).insert(generation, contexts);
                 return false;

@@ -1,7 +1,7 @@
 //! Calls into a module, and the future of a call that did not finish at once.
 //!
 //! Every entry is bracketed twice: by a lease of the instance's gate (nobody retires what is being called) and by
-//! [`Code::enter`] (the thread is known to have been inside, and since when).
+//! `Code::enter` (the thread is known to have been inside, and since when).
 
 use super::cause;
 use super::context::{HostContext, MAX_BACKGROUND_TASKS, Phase};

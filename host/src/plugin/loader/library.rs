@@ -1,7 +1,7 @@
 //! A library loaded from its private copy.
 //!
 //! The value stands for the mapping: as long as it lives, the functions of its declaration may be called. It is closed by
-//! [`Library::close`] and by nothing else; a library whose value is merely dropped stays mapped, because nobody has
+//! `Library::close` and by nothing else; a library whose value is merely dropped stays mapped, because nobody has
 //! made sure then that no thread needs it any more.
 
 use super::copy::PrivateCopy;
