@@ -1,5 +1,11 @@
 //! The phases of the server's life, told to whoever waits for them: control socket, health, the service manager.
 
+use std::ffi::OsStr;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
 use tokio::sync::watch;
 
 use crate::command::Phase;
@@ -49,9 +55,40 @@ pub fn reloaded() {
     notify(&[sd_notify::NotifyState::Ready]);
 }
 
-/// Without a service manager this does nothing.
+/// Without a service manager this does nothing. It never waits: a manager that reads nothing must not hold a reload up, which
+/// is what the crate's own blocking send would do.
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let text: String = states.iter().map(|state| format!("{state}\n")).collect();
+    if let Err(error) = send(&path, text.as_bytes()) {
         tracing::debug!(%error, "the service manager could not be told");
+    }
+}
+
+fn send(path: &OsStr, message: &[u8]) -> io::Result<()> {
+    let address = match path.as_bytes() {
+        // systemd writes the abstract namespace with an @.
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        path => SocketAddr::from_pathname(OsStr::from_bytes(path))?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.send_to_addr(message, &address).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manager_that_reads_nothing_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        send(path.as_os_str(), b"READY=1\n").unwrap();
+        let mut heard = [0; 16];
+        assert_eq!(manager.recv(&mut heard).unwrap(), 8);
+        let refused = (0..10_000).find_map(|_| send(path.as_os_str(), b"READY=1\n").err());
+        assert_eq!(refused.unwrap().kind(), io::ErrorKind::WouldBlock);
     }
 }
