@@ -123,6 +123,11 @@ class Server:
     def log(self):
         return (self.folder / "moultd.log").read_text(errors="replace")
 
+    def last_words(self):
+        """The end of the log, without the commands of the waiting test."""
+        lines = [line for line in self.log().splitlines() if "command done" not in line]
+        return "\n".join(lines[-60:])
+
     def install(self, module, variant=0):
         """Renames a complete library into the plugin folder; a variant has the same code in other bytes."""
         library = BINARIES / f"lib{module}.so"
@@ -236,13 +241,14 @@ class Client(slixmpp.ClientXMPP):
 
 
 class Scenario(unittest.IsolatedAsyncioTestCase):
-    """A test case that stops what it started."""
+    """A test case that stops what it started, and shows what the servers wrote when something did not happen in time."""
 
     async def start(self, **description):
         # The test runner switches asyncio's debug output on, which tells of every slow step of a busy machine.
         asyncio.get_running_loop().set_debug(False)
         server = await Server.start(**description)
         self.addAsyncCleanup(server.stop)
+        self.servers = [*getattr(self, "servers", []), server]
         return server
 
     async def client(self, server, user, **how):
@@ -254,7 +260,8 @@ class Scenario(unittest.IsolatedAsyncioTestCase):
         """Waits until the coroutine function `condition` says yes."""
         deadline = asyncio.get_running_loop().time() + DEADLINE
         while not await condition():
-            self.assertLess(asyncio.get_running_loop().time(), deadline, f"not in time: {what}")
+            if asyncio.get_running_loop().time() > deadline:
+                self.fail("\n".join([f"not in time: {what}", *(server.last_words() for server in self.servers)]))
             await asyncio.sleep(0.02)
 
 

@@ -185,6 +185,27 @@ async fn the_watcher_swaps_by_itself_after_a_rename_and_after_a_slow_copy() {
 }
 
 #[tokio::test]
+async fn the_watcher_also_takes_what_arrives_while_it_updates() {
+    const SLOW: &str = "fixture_misbehaving";
+    let config = format!("[modules]\nwatch = 'auto'\n[modules.{SLOW}]\nfault = 'start:slow'");
+    let server = Server::builder()
+        .plugin(&Plugin::built(SLOW))
+        .plugin(&Plugin::built("mod_cputime"))
+        .config(&config)
+        .start()
+        .await;
+    let before = generation(&server, "mod_cputime").await;
+    server.plugins().install(&Plugin::built(SLOW).variant(1));
+    server.log().expect(&["update begins", "trigger=\"watch\"", SLOW]).await;
+    server.plugins().install(&Plugin::built("mod_cputime").variant(1));
+    eventually("the second file is taken as well", async || {
+        generation(&server, "mod_cputime").await > before
+    })
+    .await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_plugin_that_appears_is_loaded_by_the_next_update_and_one_that_disappears_is_unloaded() {
     let server = Server::start().await;
     let mut alice = server.client("alice").await;

@@ -79,6 +79,8 @@ impl Manager {
         });
     }
 
+    /// `known` is what was told or tried before. What an update took is pending no more, what it refused waits for other
+    /// content, and what arrives while it runs is news to the next look, which the watch has been told to take.
     async fn folder_changed(&self, known: &mut BTreeSet<(String, String)>) {
         let pending = self.pending().await;
         let new: Vec<_> = pending.difference(known).cloned().collect();
@@ -98,7 +100,6 @@ impl Manager {
             }
             Watch::Auto => {
                 let report = self.update(UpdateRequest::all("watch")).await;
-                *known = self.pending().await;
                 tracing::info!(
                     status = report.status,
                     updated = report.updated.join(","),
