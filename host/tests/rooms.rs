@@ -25,13 +25,24 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("listener", &["xml", "stanza", "auth", "stream", "session", "router", "config"]),
 ];
 
+/// Rooms that look at the contract, with the parts of it they need; everyone else speaks to modules through `plugin`.
+/// `manifest` and `hooks` are plain data for both sides, `abi` is the boundary itself. `server` and `plugin` need more.
+const MAY_SEE_OF_THE_CONTRACT: &[(&str, &[&str])] = &[
+    ("config", &["manifest"]),
+    ("command", &["manifest"]),
+    ("ctl", &["manifest"]),
+    ("router", &["hooks"]),
+    ("plugin", &["abi", "abi_stable", "hooks", "manifest"]),
+    ("server", &["abi", "hooks"]),
+];
+
 #[test]
 fn no_room_imports_one_it_may_not() {
     let mut wrong = Vec::new();
     for (room, allowed) in MAY_IMPORT {
         let allowed: BTreeSet<&str> = allowed.iter().copied().chain([*room]).collect();
         for file in files(&source().join(room)) {
-            for (line, other) in imports(&fs::read_to_string(&file).unwrap()) {
+            for (line, other) in segments(&fs::read_to_string(&file).unwrap(), "crate::") {
                 if is_room(&other) && !allowed.contains(other.as_str()) {
                     wrong.push(format!("{}:{line}: {room} imports {other}", file.display()));
                 }
@@ -39,6 +50,25 @@ fn no_room_imports_one_it_may_not() {
         }
     }
     assert!(wrong.is_empty(), "edges that the table in tests/rooms.rs does not have:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn rooms_see_of_the_contract_what_they_need() {
+    let mut wrong = Vec::new();
+    for room in MAY_IMPORT.iter().map(|(room, _)| *room).chain(["server"]) {
+        let parts = MAY_SEE_OF_THE_CONTRACT
+            .iter()
+            .find(|(name, _)| *name == room)
+            .map_or(&[][..], |(_, parts)| parts);
+        for file in files(&source().join(room)) {
+            for (line, part) in segments(&fs::read_to_string(&file).unwrap(), "moult_plugin_api::") {
+                if !parts.contains(&part.as_str()) {
+                    wrong.push(format!("{}:{line}: {room} uses moult_plugin_api::{part}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "edges that the tables in tests/rooms.rs do not have:\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -92,12 +122,12 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Line numbers and the first segment behind every `crate::`, comments left out.
-fn imports(text: &str) -> Vec<(usize, String)> {
+/// Line numbers and the first segment behind every `root`, comments left out.
+fn segments(text: &str, root: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let code = line.split("//").next().unwrap_or_default();
-        for part in code.split("crate::").skip(1) {
+        for part in code.split(root).skip(1) {
             let segment: String = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             found.push((number + 1, segment));
         }

@@ -1,11 +1,19 @@
 //! A module's manifest: what it says of itself, as JSON in its declaration and in its ELF note.
 //!
 //! These types are the JSON's shape for whoever reads it (the host, tools). They are not part of the binary boundary:
-//! fields that a reader does not know are ignored, fields that a writer left out take their defaults. The export macro
-//! writes the JSON at compile time, see [`crate::declare`].
+//! fields that a reader does not know are ignored, fields that a writer left out take their defaults. The fields known are
+//! checked once, by [`Manifest::parse`], so that everyone after it may trust a [`Manifest`]. The export macro writes the
+//! JSON at compile time, see [`crate::declare`].
+
+mod check;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use crate::declare::is_module_id;
+
+/// A manifest longer than this is refused unread.
+pub const MANIFEST_LIMIT: usize = 256 * 1024;
 
 /// What a module says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -117,6 +125,13 @@ pub struct StateSchema {
     pub reads_to: u32,
 }
 
+impl StateSchema {
+    /// Whether state of this schema can be taken over.
+    pub fn reads(&self, schema: u32) -> bool {
+        (self.reads_from..=self.reads_to).contains(&schema)
+    }
+}
+
 /// An XMPP extension that a module implements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Xep {
@@ -158,9 +173,15 @@ pub enum Restart {
 }
 
 impl Manifest {
-    /// Reads a manifest. The error is one sentence.
+    /// Reads and checks. The error is one sentence.
     pub fn parse(json: &[u8]) -> Result<Manifest, String> {
-        serde_json::from_slice(json).map_err(|e| format!("the manifest cannot be read: {e}"))
+        if json.len() > MANIFEST_LIMIT {
+            return Err(format!("the manifest has {} bytes; {MANIFEST_LIMIT} are the limit", json.len()));
+        }
+        let manifest: Manifest =
+            serde_json::from_slice(json).map_err(|e| format!("the manifest cannot be read: {e}"))?;
+        manifest.check()?;
+        Ok(manifest)
     }
 }
 
@@ -177,6 +198,22 @@ mod tests {
             Policy { restart: Restart::Temporary, max_restarts: 3, shutdown_ms: 1000 }
         );
         assert!(!manifest.global && manifest.state.is_none() && manifest.options.is_empty());
+    }
+
+    #[test]
+    fn every_field_is_read() {
+        let manifest = Manifest::parse(
+            br#"{"id":"m","version":"2","build":"b","description":"d","needs_minor":0,
+                "depends":[{"id":"mod_x","soft":true}],"capabilities":["fatal"],
+                "options":[{"name":"host","kind":"string","default":"echo.@HOST@","doc":"d"}],
+                "state":{"writes":2,"reads_from":1,"reads_to":2},"xeps":[{"number":"0199","version":"2.0"}],
+                "global":true}"#,
+        )
+        .unwrap();
+        assert!(manifest.depends[0].soft && manifest.global);
+        let state = manifest.state.unwrap();
+        assert!(state.reads(1) && state.reads(2) && !state.reads(3) && !state.reads(0));
+        assert_eq!(manifest.options[0].default, "echo.@HOST@");
     }
 
     #[test]

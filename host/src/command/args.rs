@@ -239,7 +239,8 @@ fn localpart(text: &str) -> Option<String> {
 
 fn is_module(text: &str) -> bool {
     let (id, vhost) = text.split_once('@').map_or((text, None), |(id, vhost)| (id, Some(vhost)));
-    crate::config::modules::is_module_id(id) && vhost.is_none_or(|vhost| normalised_domain(vhost).is_some())
+    moult_plugin_api::manifest::is_module_id(id)
+        && vhost.is_none_or(|vhost| normalised_domain(vhost).is_some())
 }
 
 fn list(value: &Value) -> Option<Value> {

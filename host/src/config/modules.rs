@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use moult_plugin_api::manifest::is_module_id;
 use serde::{Serialize, Serializer};
 
 use super::environment::value_or_reference;
@@ -329,12 +330,6 @@ fn check_module_id(name: &str, section: &Section<'_>) -> Option<()> {
     let message = format!("{}: the id of a module has lower-case letters, digits and _ only.", section.name);
     section.context.error(section.line, message);
     None
-}
-
-/// Whether `name` could be the id of a module: a lower-case letter, then lower-case letters, digits or `_`, at most 64.
-pub fn is_module_id(name: &str) -> bool {
-    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    name.len() <= 64 && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.bytes().all(is_inner)
 }
 
 fn read_discipline(section: &Section<'_>) -> Option<Discipline> {

@@ -2,62 +2,18 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use moult_plugin_api::manifest::{OptionDecl, OptionKind};
 use serde_json::{Map, Value};
 
 use super::reader::{duration_of_value, nearest, one_of, size_of_value};
 use super::{ConfigError, OptionTable, OptionValue, units};
-
-/// One option a module declares in its manifest.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OptionSchema {
-    /// Its key in the file.
-    pub name: String,
-    /// What it holds.
-    pub kind: OptionKind,
-    /// What holds where the file is silent; `Null` leaves the option out.
-    #[serde(default)]
-    pub default: Value,
-    /// One sentence for the operator.
-    #[serde(default)]
-    pub doc: String,
-    /// Smallest integer, milliseconds, bytes or length of a list.
-    #[serde(default)]
-    pub min: Option<i64>,
-    /// Largest integer, milliseconds, bytes or length of a list.
-    #[serde(default)]
-    pub max: Option<i64>,
-    /// Whether a change needs a restart of the module.
-    #[serde(default)]
-    pub boot_only: bool,
-}
-
-/// What an option holds. Durations reach the module as milliseconds, sizes as bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OptionKind {
-    /// Any text.
-    String,
-    /// A whole number.
-    Integer,
-    /// `true` or `false`.
-    Bool,
-    /// `"30s"`, or whole seconds.
-    Duration,
-    /// `"64KiB"`, or whole bytes.
-    Size,
-    /// Texts.
-    List,
-    /// One of these texts.
-    Enum(Vec<String>),
-}
 
 /// Checks the `options` of `module` against its `schema` and fills in the defaults; every mistake is reported.
 ///
 /// Durations come out as milliseconds and sizes as bytes, whichever way they were written.
 pub fn validate(
     module: &str,
-    schema: &[OptionSchema],
+    schema: &[OptionDecl],
     options: &OptionTable,
 ) -> Result<Map<String, Value>, Vec<ConfigError>> {
     let mut errors = Vec::new();
@@ -65,7 +21,7 @@ pub fn validate(
     for (name, option) in options.iter() {
         let fault = match schema.iter().find(|known| known.name == name) {
             None => Err(unknown(module, name, schema)),
-            Some(known) => known.check(option).map_err(|want| wrong(module, name, &want, option)),
+            Some(known) => check(known, option).map_err(|want| wrong(module, name, &want, option)),
         };
         match fault {
             Ok(value) => _ = checked.insert(name.to_owned(), value),
@@ -76,9 +32,9 @@ pub fn validate(
 }
 
 /// What holds where the file is silent.
-pub fn defaults(schema: &[OptionSchema]) -> Map<String, Value> {
+pub fn defaults(schema: &[OptionDecl]) -> Map<String, Value> {
     let given = schema.iter().filter(|known| !known.default.is_null());
-    given.map(|known| (known.name.clone(), known.default_value())).collect()
+    given.map(|known| (known.name.clone(), default_value(known))).collect()
 }
 
 /// Puts the name of the vhost in place of `@HOST@` in every text, as ejabberd does.
@@ -100,89 +56,82 @@ const HOST: &str = "@HOST@";
 /// Keys every module section may have beside the module's own options.
 const COMMON_KEYS: [&str; 5] = ["enabled", "isolation", "discipline", "queue_length", "call_deadline"];
 
-impl OptionSchema {
-    fn check(&self, option: &OptionValue) -> Result<Value, String> {
-        let value = self.kind.convert(&option.value, option.secret).ok_or_else(|| self.wanted())?;
-        let measure = match &value {
-            Value::Number(number) => number.as_i64(),
-            Value::Array(items) => i64::try_from(items.len()).ok(),
-            _ => None,
-        };
-        let too_small = measure.zip(self.min).is_some_and(|(measure, min)| measure < min);
-        let too_large = measure.zip(self.max).is_some_and(|(measure, max)| measure > max);
-        if too_small || too_large { Err(self.wanted()) } else { Ok(value) }
-    }
+fn check(declared: &OptionDecl, option: &OptionValue) -> Result<Value, String> {
+    let value = convert(&declared.kind, &option.value, option.secret).ok_or_else(|| wanted(declared))?;
+    let measure = match &value {
+        Value::Number(number) => number.as_i64(),
+        Value::Array(items) => i64::try_from(items.len()).ok(),
+        _ => None,
+    };
+    let too_small = measure.zip(declared.min).is_some_and(|(measure, min)| measure < min);
+    let too_large = measure.zip(declared.max).is_some_and(|(measure, max)| measure > max);
+    if too_small || too_large { Err(wanted(declared)) } else { Ok(value) }
+}
 
-    /// A default may be written as in the file, `"30s"`, or as it reaches the module, 30000.
-    fn default_value(&self) -> Value {
-        match &self.default {
-            Value::String(text) => {
-                let value = toml::Value::String(text.clone());
-                self.kind.convert(&value, false).unwrap_or_else(|| self.default.clone())
-            }
-            other => other.clone(),
+/// A default may be written as in the file, `"30s"`, or as it reaches the module, 30000.
+fn default_value(declared: &OptionDecl) -> Value {
+    match &declared.default {
+        Value::String(text) => {
+            let value = toml::Value::String(text.clone());
+            convert(&declared.kind, &value, false).unwrap_or_else(|| declared.default.clone())
         }
-    }
-
-    fn wanted(&self) -> String {
-        let kind = match &self.kind {
-            OptionKind::String => "a text".to_owned(),
-            OptionKind::Integer => "a whole number".to_owned(),
-            OptionKind::Bool => "true or false".to_owned(),
-            OptionKind::Duration => "a duration such as \"30s\"".to_owned(),
-            OptionKind::Size => "a size such as \"64KiB\"".to_owned(),
-            OptionKind::List => "a list of texts".to_owned(),
-            OptionKind::Enum(names) => one_of(names.iter().map(String::as_str)),
-        };
-        match (self.min.map(|min| self.kind.written(min)), self.max.map(|max| self.kind.written(max))) {
-            (None, None) => kind,
-            (Some(min), None) => format!("{kind}, at least {min}"),
-            (None, Some(max)) => format!("{kind}, at most {max}"),
-            (Some(min), Some(max)) => format!("{kind}, from {min} to {max}"),
-        }
+        other => other.clone(),
     }
 }
 
-impl OptionKind {
-    /// The value as it reaches the module. Text from the environment or a secret file is read `leniently`, because
-    /// there is no other way to write a number there.
-    fn convert(&self, value: &toml::Value, leniently: bool) -> Option<Value> {
-        let text = value.as_str();
-        match self {
-            OptionKind::String => text.map(Value::from),
-            OptionKind::Integer => match text.filter(|_| leniently) {
-                Some(text) => text.trim().parse::<i64>().ok().map(Value::from),
-                None => value.as_integer().map(Value::from),
-            },
-            OptionKind::Bool => match text.filter(|_| leniently) {
-                Some(text) => text.trim().parse::<bool>().ok().map(Value::from),
-                None => value.as_bool().map(Value::from),
-            },
-            OptionKind::Duration => {
-                i64::try_from(duration_of_value(value)?.as_millis()).ok().map(Value::from)
-            }
-            OptionKind::Size => i64::try_from(size_of_value(value)?).ok().map(Value::from),
-            OptionKind::List => match text.filter(|_| leniently) {
-                Some(text) => Some(text.split(',').map(str::trim).collect()),
-                None => value.as_array()?.iter().map(|item| item.as_str().map(Value::from)).collect(),
-            },
-            OptionKind::Enum(names) => {
-                text.filter(|text| names.iter().any(|name| name == text)).map(Value::from)
-            }
-        }
-    }
-
-    fn written(&self, bound: i64) -> String {
-        let unsigned = u64::try_from(bound).unwrap_or_default();
-        match self {
-            OptionKind::Duration => units::format_duration(Duration::from_millis(unsigned)),
-            OptionKind::Size => units::format_size(unsigned),
-            _ => bound.to_string(),
-        }
+fn wanted(declared: &OptionDecl) -> String {
+    let kind = match &declared.kind {
+        OptionKind::String => "a text".to_owned(),
+        OptionKind::Integer => "a whole number".to_owned(),
+        OptionKind::Bool => "true or false".to_owned(),
+        OptionKind::Duration => "a duration such as \"30s\"".to_owned(),
+        OptionKind::Size => "a size such as \"64KiB\"".to_owned(),
+        OptionKind::List => "a list of texts".to_owned(),
+        OptionKind::Enum(names) => one_of(names.iter().map(String::as_str)),
+    };
+    let bound = |bound: Option<i64>| bound.map(|bound| written(&declared.kind, bound));
+    match (bound(declared.min), bound(declared.max)) {
+        (None, None) => kind,
+        (Some(min), None) => format!("{kind}, at least {min}"),
+        (None, Some(max)) => format!("{kind}, at most {max}"),
+        (Some(min), Some(max)) => format!("{kind}, from {min} to {max}"),
     }
 }
 
-fn unknown(module: &str, name: &str, schema: &[OptionSchema]) -> String {
+/// The value as it reaches the module. Text from the environment or a secret file is read `leniently`, because there is
+/// no other way to write a number there.
+fn convert(kind: &OptionKind, value: &toml::Value, leniently: bool) -> Option<Value> {
+    let text = value.as_str();
+    match kind {
+        OptionKind::String => text.map(Value::from),
+        OptionKind::Integer => match text.filter(|_| leniently) {
+            Some(text) => text.trim().parse::<i64>().ok().map(Value::from),
+            None => value.as_integer().map(Value::from),
+        },
+        OptionKind::Bool => match text.filter(|_| leniently) {
+            Some(text) => text.trim().parse::<bool>().ok().map(Value::from),
+            None => value.as_bool().map(Value::from),
+        },
+        OptionKind::Duration => i64::try_from(duration_of_value(value)?.as_millis()).ok().map(Value::from),
+        OptionKind::Size => i64::try_from(size_of_value(value)?).ok().map(Value::from),
+        OptionKind::List => match text.filter(|_| leniently) {
+            Some(text) => Some(text.split(',').map(str::trim).collect()),
+            None => value.as_array()?.iter().map(|item| item.as_str().map(Value::from)).collect(),
+        },
+        OptionKind::Enum(names) => text.filter(|text| names.iter().any(|name| name == text)).map(Value::from),
+    }
+}
+
+fn written(kind: &OptionKind, bound: i64) -> String {
+    let unsigned = u64::try_from(bound).unwrap_or_default();
+    match kind {
+        OptionKind::Duration => units::format_duration(Duration::from_millis(unsigned)),
+        OptionKind::Size => units::format_size(unsigned),
+        _ => bound.to_string(),
+    }
+}
+
+fn unknown(module: &str, name: &str, schema: &[OptionDecl]) -> String {
     let known = schema.iter().map(|option| option.name.as_str()).chain(COMMON_KEYS);
     format!("The module {module} has no option \"{name}\".{}", nearest(name, known))
 }
@@ -202,8 +151,8 @@ mod tests {
     use super::*;
     use crate::config::Location;
 
-    fn option(name: &str, kind: OptionKind, default: Value) -> OptionSchema {
-        OptionSchema {
+    fn option(name: &str, kind: OptionKind, default: Value) -> OptionDecl {
+        OptionDecl {
             name: name.into(),
             kind,
             default,
@@ -214,15 +163,15 @@ mod tests {
         }
     }
 
-    fn schema() -> Vec<OptionSchema> {
+    fn schema() -> Vec<OptionDecl> {
         let levels = OptionKind::Enum(vec!["low".into(), "high".into()]);
         vec![
             option("host", OptionKind::String, json!("echo.@HOST@")),
-            OptionSchema { min: Some(1), max: Some(10), ..option("count", OptionKind::Integer, json!(3)) },
+            OptionDecl { min: Some(1), max: Some(10), ..option("count", OptionKind::Integer, json!(3)) },
             option("loud", OptionKind::Bool, json!(false)),
-            OptionSchema { min: Some(1000), ..option("interval", OptionKind::Duration, json!("5m")) },
-            OptionSchema { max: Some(65_536), ..option("buffer", OptionKind::Size, json!(1024)) },
-            OptionSchema { max: Some(2), ..option("hosts", OptionKind::List, Value::Null) },
+            OptionDecl { min: Some(1000), ..option("interval", OptionKind::Duration, json!("5m")) },
+            OptionDecl { max: Some(65_536), ..option("buffer", OptionKind::Size, json!(1024)) },
+            OptionDecl { max: Some(2), ..option("hosts", OptionKind::List, Value::Null) },
             option("level", levels, json!("low")),
         ]
     }

@@ -3,8 +3,8 @@
 use super::bridge::context::HostContext;
 use super::instance::Instance;
 use super::loader::{ContentHash, Library};
-use super::manifest::Manifest;
 use super::slot::SlotKey;
+use moult_plugin_api::manifest::Manifest;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -186,7 +186,8 @@ mod tests {
     fn found(dir: &Path, content: &str) -> Found {
         let path = dir.join("mod_x.so");
         fs::write(&path, content).unwrap();
-        let manifest = super::super::manifest::Manifest::parse(br#"{"id":"mod_x","version":"1"}"#).unwrap();
+        let manifest =
+            moult_plugin_api::manifest::Manifest::parse(br#"{"id":"mod_x","version":"1"}"#).unwrap();
         Found {
             file_stem: "mod_x".into(),
             hash: ContentHash::of(content.as_bytes()),

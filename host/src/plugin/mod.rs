@@ -2,7 +2,7 @@
 //!
 //! In layers, each using those above it:
 //!
-//! * what a library is: `manifest`, `folder`, `loader`, `probe`, `threads`, `runtime`, `retire`, `watch`;
+//! * what a library is: `folder`, `loader`, `probe`, `threads`, `runtime`, `retire`, `watch`;
 //! * what a module says and what it is lent: `hook`, `registration`, `services`, `bridge`, `log`;
 //! * what serves: `gate`, `stats`, `lane`, `slot`, `instance`, `registry`, `call`;
 //! * what changes it: `core`, `plan`, `swap`, `manager`.
@@ -23,7 +23,6 @@ pub mod lane;
 pub mod loader;
 pub mod log;
 pub mod manager;
-pub mod manifest;
 pub mod plan;
 pub mod probe;
 pub mod registration;

@@ -4,9 +4,9 @@ use super::error::{ModuleError, Stage};
 use super::folder::{Found, Scan};
 use super::generation::Generation;
 use super::loader::ContentHash;
-use super::manifest::Manifest;
 use super::report::{Change, ListEntry, ScriptStep};
 use crate::config::{Config, LoadPolicy};
+use moult_plugin_api::manifest::Manifest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

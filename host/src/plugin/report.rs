@@ -3,9 +3,9 @@
 use super::error::ModuleError;
 use super::instance::Instance;
 use super::loader::MappedBytes;
-use super::manifest::{Dependency, StateSchema, Xep};
 use super::retire::RetainedInfo;
 use super::stats::StatsReport;
+use moult_plugin_api::manifest::{Dependency, StateSchema, Xep};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::SystemTime;

@@ -8,8 +8,9 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use moult_plugin_api::manifest::is_module_id;
+
 use super::ClientError;
-use crate::config::modules::is_module_id;
 
 const MANIFEST: &str = include_str!("template/Cargo.toml.template");
 const SOURCE: &str = include_str!("template/lib.rs.template");

@@ -11,7 +11,7 @@ use self::stamp::{Stamp, proof, stamp, untouched_for};
 use super::error::Fault;
 use super::loader::elf::{self, ElfProblem};
 use super::loader::{ContentHash, FileBytes, sys};
-use super::manifest::Manifest;
+use moult_plugin_api::manifest::Manifest;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};

@@ -3,9 +3,9 @@
 //! Run in the probe child first, where a declaration that points nowhere costs nothing but that child; in the server only
 //! for bytes that passed there.
 
-use crate::plugin::manifest::{MANIFEST_LIMIT, Manifest};
 use moult_plugin_api::abi::fingerprint::FINGERPRINT;
 use moult_plugin_api::abi::v1::{self, FinalReport, ModuleDecl, ModuleVt, flags};
+use moult_plugin_api::manifest::{MANIFEST_LIMIT, Manifest};
 use std::ptr::addr_of;
 
 const RUSTC_LIMIT: usize = 256;

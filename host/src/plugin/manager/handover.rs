@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::plugin::error::{ModuleError, Stage};
 use crate::plugin::generation::Generation;
 use crate::plugin::instance::Instance;
-use crate::plugin::manifest::Manifest;
+use moult_plugin_api::manifest::Manifest;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;

@@ -9,10 +9,10 @@ use crate::plugin::folder::Found;
 use crate::plugin::generation::Generation;
 use crate::plugin::instance::{Instance, Started, StopReason};
 use crate::plugin::loader::Library;
-use crate::plugin::manifest::Manifest;
 use crate::plugin::plan::is_enabled;
 use crate::plugin::probe;
 use crate::plugin::slot::{GLOBAL, SlotKey};
+use moult_plugin_api::manifest::Manifest;
 use std::sync::Arc;
 use std::time::SystemTime;
 

@@ -10,7 +10,7 @@ mod parent;
 pub use child::{child_main, requested};
 pub use parent::probe;
 
-use super::manifest::Manifest;
+use moult_plugin_api::manifest::Manifest;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;

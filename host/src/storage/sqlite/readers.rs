@@ -142,16 +142,22 @@ mod tests {
         Readers::start(&options, || Ok(Connection::open_in_memory()?)).unwrap()
     }
 
-    #[tokio::test]
-    async fn a_full_queue_is_an_error_at_once_and_what_was_accepted_is_read() {
-        let readers = one_reader(4);
+    /// A read that has begun and ends, with `true`, when the sender is dropped.
+    fn held(readers: &Readers) -> (std::sync::mpsc::Sender<()>, Pending<bool>) {
         let (go, gate) = std::sync::mpsc::channel::<()>();
         let (at_gate, arrived) = std::sync::mpsc::channel::<()>();
-        let first = readers.read(Asker::Host, move |_| {
+        let read = readers.read(Asker::Host, move |_| {
             at_gate.send(()).unwrap();
             Ok(gate.recv().is_err())
         });
         arrived.recv().unwrap();
+        (go, read)
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_an_error_at_once_and_what_was_accepted_is_read() {
+        let readers = one_reader(4);
+        let (go, first) = held(&readers);
         let queued: Vec<_> = (0..4).map(|number| readers.read(Asker::Host, move |_| Ok(number))).collect();
         let refused = readers.read(Asker::Host, |_| Ok(())).await.unwrap_err();
         assert!(matches!(refused, StorageError::Overloaded { queue: "read" }), "{refused}");
@@ -183,13 +189,7 @@ mod tests {
     #[tokio::test]
     async fn modules_leave_room_for_the_host() {
         let readers = one_reader(8);
-        let (go, gate) = std::sync::mpsc::channel::<()>();
-        let (at_gate, arrived) = std::sync::mpsc::channel::<()>();
-        let first = readers.read(Asker::Host, move |_| {
-            at_gate.send(()).unwrap();
-            Ok(gate.recv().is_err())
-        });
-        arrived.recv().unwrap();
+        let (go, first) = held(&readers);
         let reads = |asker: Asker| (0..10).map(|_| readers.read(asker, |_| Ok(()))).collect::<Vec<_>>();
         let (modules, host) = (reads(Asker::Module), reads(Asker::Host));
         drop(go);
