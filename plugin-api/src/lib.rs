@@ -40,6 +40,7 @@ pub mod sdk;
 pub mod testing;
 
 pub use abi_stable;
+pub use base64;
 pub use serde;
 pub use serde_json;
 
@@ -54,7 +55,7 @@ pub mod prelude {
     pub use crate::sdk::{
         CommandError, CommandSpec, Condition, Element, Flow, Host, HostError, HttpAuth, HttpRequest,
         HttpResponse, Iq, IqReply, IqSpec, Jid, Level, LogTarget, Logger, Module, Registration, Reload,
-        Request, Service, Stanza, StanzaError, Started, Stop, StopReason, Target, Tick, ns,
+        Request, Service, Soon, Stanza, StanzaError, Started, Stop, StopReason, Target, Tick, deferred, ns,
     };
     pub use crate::{critical, debug, error, export_module, info, module_options, trace, warn};
 }

@@ -110,7 +110,8 @@ pub struct Snapshot {
     vhosts: Table<VhostTables>,
     local: Table<RouteEntry>,
     global: Table<Vec<RouteEntry>>,
-    commands: BTreeMap<Arc<str>, CommandEntry>,
+    /// One entry per instance that offers the command, in the order of their vhosts.
+    commands: BTreeMap<Arc<str>, Vec<CommandEntry>>,
     /// Longest prefix first.
     http: Vec<HttpEntry>,
     instances: BTreeMap<SlotKey, Arc<Instance>>,
@@ -187,12 +188,17 @@ impl Snapshot {
 
     /// A command of a module.
     pub fn command(&self, name: &str) -> Option<&CommandEntry> {
-        self.commands.get(name)
+        self.commands.get(name)?.first()
+    }
+
+    /// The command at the instance that serves `vhost`.
+    pub fn command_on(&self, name: &str, vhost: &str) -> Option<&CommandEntry> {
+        self.commands.get(name)?.iter().find(|entry| concerns(entry.instance.key(), vhost))
     }
 
     /// All commands of modules by name.
     pub fn commands(&self) -> impl Iterator<Item = (&Arc<str>, &CommandEntry)> {
-        self.commands.iter()
+        self.commands.iter().filter_map(|(name, entries)| Some((name, entries.first()?)))
     }
 
     /// The module path that serves `path`: the longest prefix that ends at a segment.
@@ -258,7 +264,7 @@ impl Snapshot {
             What::Hook { point, sequence } => self.enter_hook(instance, handler, point, sequence),
             What::Command { name, decl } => {
                 let entry = CommandEntry { instance: Arc::clone(instance), handler, decl };
-                self.commands.entry(name).or_insert(entry);
+                self.commands.entry(name).or_default().push(entry);
             }
             What::Http { prefix, admin } => {
                 self.http.push(HttpEntry { prefix, admin, instance: Arc::clone(instance), handler });

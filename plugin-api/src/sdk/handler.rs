@@ -167,6 +167,66 @@ impl<H: IqHandler> Handler<IqEvent, (), Object> for H {
     }
 }
 
+/// What a [`deferred`] handler answers: at once, or later by a future that owns what it needs.
+pub enum Soon<T> {
+    /// This.
+    Now(T),
+    /// What this future gives.
+    Later(Pin<Box<dyn Future<Output = T> + Send>>),
+}
+
+impl<T> Soon<T> {
+    /// What this future gives.
+    pub fn later(future: impl Future<Output = T> + Send + 'static) -> Self {
+        Soon::Later(Box::pin(future))
+    }
+}
+
+impl<T> From<T> for Soon<T> {
+    fn from(answer: T) -> Self {
+        Soon::Now(answer)
+    }
+}
+
+impl<T> std::fmt::Debug for Soon<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if matches!(self, Soon::Now(_)) { "Soon::Now" } else { "Soon::Later" })
+    }
+}
+
+/// A handler that looks at what it borrows first and waits only where it must: for hooks that see every stanza and care
+/// for few of them. Made by [`deferred`].
+#[derive(Debug)]
+pub struct Deferred<F>(F);
+
+/// Kind of handlers made by [`deferred`].
+#[derive(Debug)]
+pub struct Deferring;
+
+/// `fn(&Arc<Self>, &Arg<'_>) -> Soon<Answer>` as a handler.
+pub fn deferred<F>(function: F) -> Deferred<F> {
+    Deferred(function)
+}
+
+impl<E, M, F> Handler<E, M, Deferring> for Deferred<F>
+where
+    E: Event,
+    E::Answer: Send + 'static,
+    M: Module,
+    F: Fn(&Arc<M>, &E::Arg<'_>) -> Soon<E::Answer> + Send + Sync + 'static,
+{
+    fn into_raw(self) -> RawHandler {
+        typed::<M>(Box::new(move |module, host, call| {
+            let Ok(module) = Arc::downcast::<M>(Arc::clone(module)) else { return wrong_module() };
+            match E::read(host, call).map(|arg| (self.0)(&module, &arg)) {
+                Ok(Soon::Now(answer)) => Outcome::Now(answer.into()),
+                Ok(Soon::Later(future)) => Outcome::Later(Box::pin(async move { future.await.into() })),
+                Err(why) => failed(why),
+            }
+        }))
+    }
+}
+
 fn typed<M: Module>(run: HandlerFn) -> RawHandler {
     RawHandler { run, module: Some(TypeId::of::<M>()) }
 }

@@ -7,6 +7,7 @@
 
 pub mod ask;
 mod command;
+pub mod digest;
 pub mod element;
 mod error;
 mod flow;
@@ -30,7 +31,7 @@ pub use command::{CommandAnswer, CommandArg, CommandError, CommandEvent, Command
 pub use element::{Element, Node};
 pub use error::{Condition, ErrorType, HostError, StanzaError, Stop};
 pub use flow::{Flow, Service, StanzaEvent};
-pub use handler::{Event, Handler};
+pub use handler::{Event, Handler, Soon, deferred};
 pub use hooks::Verdict;
 pub use host::Host;
 pub(crate) use host::WeakHost;

@@ -68,7 +68,8 @@ struct Request {
 }
 
 impl Modules {
-    /// Runs a module's command. `args` is a JSON object.
+    /// Runs a module's command. `args` is a JSON object. A module with an instance on each vhost is asked on the one that
+    /// the argument `host` names, where the command has such an argument.
     pub fn command(
         &self,
         name: &str,
@@ -82,9 +83,20 @@ impl Modules {
             args: args.to_string(),
             ..Request::default()
         };
-        let wanted = name.to_owned();
-        let find: Find =
-            Box::new(move |snapshot| snapshot.command(&wanted).map(|e| (Arc::clone(&e.instance), e.handler)));
+        let (wanted, host) = (name.to_owned(), args["host"].as_str().map(str::to_owned));
+        if let Some(host) = &host
+            && self.core.snapshot().command_on(name, host).is_none()
+        {
+            let text = format!("\"{host}\" is no vhost on which a module offers {name}.");
+            return Box::pin(std::future::ready(Err(CommandFailure::new(404, text))));
+        }
+        let find: Find = Box::new(move |snapshot| {
+            let entry = match &host {
+                Some(host) => snapshot.command_on(&wanted, host),
+                None => snapshot.command(&wanted),
+            };
+            entry.map(|e| (Arc::clone(&e.instance), e.handler))
+        });
         let running = self.run(request, find, None);
         Box::pin(async move { value_of(running.await?) })
     }

@@ -20,6 +20,7 @@ impl Module for Hooked {
             Some("chat") => Taken::Yes,
             _ => Taken::No,
         })?;
+        host.on_local_packet(0, deferred(Self::kept))?;
         host.on_session_opened(0, |this: &Hooked, notice: &Notice<'_, crate::hooks::SessionOpened>| {
             info!(this.host.about(&notice.jid), "from {}", notice.what.ip);
         })?;
@@ -44,6 +45,17 @@ impl Hooked {
             Some("stop") => Packet::pass_and_stop(stanza),
             _ => Packet::Pass,
         }
+    }
+
+    fn kept(self: &Arc<Self>, stanza: &Stanza<'_>) -> Soon<Taken> {
+        if stanza.bytes() != b"<message id='keep'/>" {
+            return Taken::No.into();
+        }
+        let this = Arc::clone(self);
+        Soon::later(async move {
+            let kept = this.host.keyval("kept").set("last", b"1").await;
+            if kept.is_ok() { Taken::Yes } else { Taken::No }
+        })
     }
 
     async fn last(self: Arc<Self>, stanza: Stanza<'static>) -> Packet {
@@ -116,4 +128,15 @@ fn discovery_hooks_extend_the_answer() {
     let HookResult::Continued(body) = result else { panic!("{result:?}") };
     let answer: InfoAnswer = serde_json::from_slice(&body).unwrap();
     assert_eq!(answer.features, ["urn:x", "urn:of:example.org:n"]);
+}
+
+#[test]
+fn a_deferred_handler_answers_at_once_or_later() {
+    let host = FakeHost::new("example.org");
+    let module = host.start::<Hooked>("{}");
+    let local = |stanza| module.hook(name::LOCAL_PACKET, "a@b/c", "example.org", &json!({}), stanza);
+    assert_eq!(local("<message/>"), HookResult::Continued(b"<message/>".to_vec()));
+    assert_eq!(host.stored("kept", "last"), None);
+    assert!(matches!(local("<message id='keep'/>"), HookResult::Stopped { .. }));
+    assert_eq!(host.stored("kept", "last").as_deref(), Some(b"1".as_slice()));
 }
