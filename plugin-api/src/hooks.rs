@@ -14,11 +14,15 @@
 //! | `subscription_packet` | bare JID | bare JID | presence | [`SubscriptionArgs`] | handle |
 //! | `offline_message` | sender | bare JID | message | [`PacketArgs`] | handle |
 //! | `local_packet` | sender | vhost | yes | [`PacketArgs`] | handle |
-//! | `disco_info` | asker | entity | accumulator: [`InfoAnswer`] | [`DiscoArgs`] | extend |
-//! | `disco_items` | asker | entity | accumulator: [`ItemsAnswer`] | [`DiscoArgs`] | extend |
+//! | `disco_info` | asker | entity | accumulator: [`InfoAnswer`] | [`DiscoArgs`] | extend, filter |
+//! | `disco_items` | asker | entity | accumulator: [`ItemsAnswer`] | [`DiscoArgs`] | extend, filter |
 //! | `user_registered` | bare JID | | | [`AccountArgs`] | watch |
 //! | `user_removed` | bare JID | | | [`AccountArgs`] | watch |
 //! | `c2s_auth_result` | bare JID or empty | | | [`AuthResult`] | watch |
+//!
+//! The discovery hooks are raised when mod_disco (or who answers in its place) asks the host for an answer about a vhost or an
+//! account. Without a node the accumulator begins with what all instances declared; a node exists where a handler answers
+//! something for it, be it empty.
 
 use serde::{Deserialize, Serialize};
 

@@ -4,7 +4,7 @@
 use super::bridge::context::{Granted, HostContext, Hub};
 use super::bridge::invoke::Code;
 use super::instance::Instance;
-use super::registration::{IqTarget, Registered, What};
+use super::registration::{Registered, What};
 use super::registry::{Conflict, Snapshot};
 use super::runtime::{ModulesRuntime, Stuck};
 use super::services::{BoxFuture, HostServices, OpError, OpReply, OpRequest, Origin};
@@ -252,7 +252,9 @@ impl Hub for Core {
 
     fn own_op(&self, origin: &Origin, request: &OpRequest) -> Option<BoxFuture<Result<OpReply, OpError>>> {
         match request.kind {
-            op::DISCO => Some(Box::pin(std::future::ready(self.disco(request)))),
+            op::DISCO | op::DISCO_INFO | op::DISCO_ITEMS => {
+                Some(super::call::Modules::of(&self.this.upgrade()?).disco_op(request))
+            }
             op::REQUEST => {
                 let core = self.this.upgrade()?;
                 Some(super::call::Modules::of(&core).request_op(origin, request))
@@ -267,21 +269,6 @@ impl Hub for Core {
 
     fn is_starting(&self) -> bool {
         self.starting.load(Ordering::Acquire)
-    }
-}
-
-impl Core {
-    fn disco(&self, request: &OpRequest) -> Result<OpReply, OpError> {
-        let host = request.args["host"].as_str().unwrap_or_default();
-        let target =
-            if request.args["target"].as_str() == Some("bare") { IqTarget::Bare } else { IqTarget::Server };
-        let snapshot = self.snapshot.load();
-        let disco = snapshot
-            .disco(host, target)
-            .ok_or_else(|| OpError::new("item-not-found", format!("'{host}' is no vhost of this server")))?;
-        let text = serde_json::to_string(disco)
-            .map_err(|e| OpError::new("internal-server-error", format!("service discovery: {e}")))?;
-        Ok(OpReply { text, ..OpReply::default() })
     }
 }
 

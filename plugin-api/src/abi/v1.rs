@@ -21,7 +21,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"MOULTMOD");
 /// A module of another major is refused.
 pub const API_MAJOR: u16 = 1;
 /// A module of a newer minor is refused when it needs what the host lacks; an older one always loads.
-pub const API_MINOR: u16 = 0;
+pub const API_MINOR: u16 = 1;
 /// Name of the exported [`ModuleDecl`].
 pub const DECLARATION_SYMBOL: &str = "MOULT_MODULE_V1";
 /// ELF section of the note that repeats the manifest, readable without loading the library.
@@ -239,6 +239,12 @@ pub mod op {
     pub const SESSIONS_ALL: u32 = 46;
     /// Run a command of the one command table: `{"name","args"}`. Needs the capability `commands`. Answer: text = JSON.
     pub const COMMAND: u32 = 47;
+    /// The answer to a disco#info question, after the hook `disco_info`: `{"host","target","from","to","node"}`, `target` =
+    /// `bare` for accounts, body = JSON of the asker's own part (may be empty). Without a node, what was declared comes first.
+    /// Answer: number = 1 known or 0 unknown node, text = JSON `{"identities":[],"features":[]}`. Since 1.1.
+    pub const DISCO_INFO: u32 = 48;
+    /// The same for disco#items and the hook `disco_items`. Answer: text = JSON `{"items":[]}`. Since 1.1.
+    pub const DISCO_ITEMS: u32 = 49;
 }
 
 /// Log levels of [`HostVt::log`].

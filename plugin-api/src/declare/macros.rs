@@ -333,7 +333,11 @@ mod tests {
         let state = manifest.state.unwrap();
         assert_eq!((state.writes, state.reads_from, state.reads_to), (2, 1, 3));
         assert_eq!((manifest.xeps[1].number.as_str(), manifest.xeps[1].version.as_str()), ("0030", "2.5"));
-        assert!(manifest.global && manifest.rustc.starts_with("rustc ") && manifest.api == "1.0");
+        assert!(
+            manifest.global
+                && manifest.rustc.starts_with("rustc ")
+                && manifest.api == format!("1.{}", v1::API_MINOR)
+        );
         let policy = (manifest.policy.restart, manifest.policy.max_restarts, manifest.policy.shutdown_ms);
         assert_eq!(policy, (Restart::Transient, 3, 50));
         let [text, count] = manifest.options.as_slice() else { panic!("two options") };

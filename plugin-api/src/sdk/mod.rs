@@ -8,6 +8,7 @@
 pub mod ask;
 mod command;
 pub mod digest;
+mod disco;
 pub mod element;
 mod error;
 mod flow;
@@ -28,6 +29,7 @@ mod timer;
 
 pub use crate::glue::{process_time, utc_offset};
 pub use command::{CommandAnswer, CommandArg, CommandError, CommandEvent, CommandSpec, Request};
+pub use disco::DiscoQuestion;
 pub use element::{Element, Node};
 pub use error::{Condition, ErrorType, HostError, StanzaError, Stop};
 pub use flow::{Flow, Service, StanzaEvent};

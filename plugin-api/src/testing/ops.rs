@@ -3,6 +3,7 @@
 use super::world::{FakeHost, World, bare};
 use crate::abi::v1::op;
 use crate::glue::caller::{OpReply, OpStatus};
+use crate::hooks::name;
 use crate::sdk::element::{Element, parse_element};
 use crate::sdk::{HostError, Jid};
 use serde_json::Value;
@@ -30,6 +31,7 @@ pub(super) struct Responders {
     pub(super) iqs: Option<Box<dyn FnMut(&Element) -> Option<Element> + Send>>,
     pub(super) commands: Option<Box<dyn FnMut(&str, &Value) -> Result<Value, Failure> + Send>>,
     pub(super) requests: Option<Box<dyn FnMut(&str, &str, &Value) -> Result<Value, Failure> + Send>>,
+    pub(super) disco: Option<Box<dyn FnMut(&str, &Value, Option<Value>) -> Option<Value> + Send>>,
 }
 
 fn done(reply: OpReply) -> State {
@@ -70,6 +72,7 @@ impl FakeHost {
             op::COMMAND => self.command(&args),
             op::KEYVAL_GET..=op::ARCHIVE_DELETE => self.world().store_op(kind, &args, body),
             op::SESSIONS_OF..=op::SESSIONS_ALL => self.account_op(kind, &args),
+            op::DISCO_INFO | op::DISCO_ITEMS => self.discover(kind, &args, body),
             _ => failed("feature-not-implemented", "the fake host does not know this operation"),
         }
     }
@@ -111,6 +114,30 @@ impl FakeHost {
             Some(answer) => respond(answer(text(args, "name"), &args["args"])),
             None => failed("item-not-found", "there is no such command"),
         }
+    }
+
+    /// What was declared, the asker's own part, and what the hooks make of it.
+    fn discover(&self, kind: u32, args: &Value, own: &[u8]) -> State {
+        let declared = self.world().disco(u32::from(text(args, "target") == "bare"), text(args, "host"));
+        let own: Value = serde_json::from_slice(own).unwrap_or_default();
+        let declared = if text(args, "node").is_empty() { serde_json::json!(declared) } else { own.clone() };
+        let both = |key: &str| -> Vec<Value> {
+            let (first, second) = (declared[key].as_array(), own[key].as_array());
+            let second = second.filter(|_| text(args, "node").is_empty());
+            first.into_iter().chain(second).flatten().cloned().collect()
+        };
+        let begun = match kind {
+            op::DISCO_ITEMS => serde_json::json!({"items": both("items")}),
+            _ => serde_json::json!({"identities": both("identities"), "features": both("features")}),
+        };
+        let begun = (!declared.is_null()).then_some(begun);
+        let hook = if kind == op::DISCO_ITEMS { name::DISCO_ITEMS } else { name::DISCO_INFO };
+        let collected = match self.responders().disco.as_mut() {
+            Some(answer) => answer(hook, args, begun),
+            None => begun,
+        };
+        let text = collected.as_ref().map(Value::to_string).unwrap_or_default();
+        done(OpReply { number: i64::from(collected.is_some()), text, ..OpReply::default() })
     }
 
     fn account_op(&self, kind: u32, args: &Value) -> State {

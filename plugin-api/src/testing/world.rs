@@ -250,6 +250,15 @@ impl FakeHost {
         self.responders().requests = Some(Box::new(answer));
     }
 
+    /// Stands for the discovery hooks of other modules: the hook's name, the question (`from`, `to`, `node`), the answer so far
+    /// (`None`: an unknown node); what it returns is the answer.
+    pub fn answer_disco(
+        &self,
+        answer: impl FnMut(&str, &Value, Option<Value>) -> Option<Value> + Send + 'static,
+    ) {
+        self.responders().disco = Some(Box::new(answer));
+    }
+
     /// What all instances declared, as service discovery collects it.
     pub fn disco(&self, target: crate::sdk::Target) -> Disco {
         self.world().disco(target.number(), &self.shared.vhost)

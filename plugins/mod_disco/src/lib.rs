@@ -1,13 +1,14 @@
 //! Service discovery (XEP-0030) of the server and of its accounts.
 //!
 //! What is answered is what all modules of the vhost have declared: their features, identities and items, collected by the
-//! host. The operator can add features, items and contact addresses (XEP-0157). Accounts answer only their own owner,
-//! because to others an answer would tell that the account exists.
+//! host. The operator can add features, items and contact addresses (XEP-0157). Modules that hooked `disco_info` or
+//! `disco_items` change the answer last; nodes exist where one of them says so. Accounts answer only their own owner, because
+//! to others an answer would tell that the account exists.
 
 mod contact;
 
 use contact::contact_form;
-use moult_plugin_api::hooks::{Identity, Item};
+use moult_plugin_api::hooks::{Identity, InfoAnswer, Item, ItemsAnswer};
 use moult_plugin_api::prelude::*;
 use std::sync::Arc;
 
@@ -60,34 +61,40 @@ impl Module for Discovery {
 
 impl Discovery {
     async fn server_info(self: Arc<Self>, iq: Iq<'static>) -> Result<Element, StanzaError> {
-        let query = empty(&iq, ns::DISCO_INFO)?;
-        let mut disco = self.host.disco(self.host.vhost(), Target::Server).await?;
-        disco.features.extend(self.options.extra_features.iter().cloned());
-        Ok(info(query, &disco.identities, disco.features).with_children(self.contact.clone()))
+        let question = asked(&iq)?;
+        // The form is about the server, not about a node of it.
+        let form = self.contact.clone().filter(|_| question.node.is_empty());
+        let own = InfoAnswer { identities: Vec::new(), features: self.options.extra_features.clone() };
+        Ok(self.info(question, own).await?.with_children(form))
     }
 
     async fn server_items(self: Arc<Self>, iq: Iq<'static>) -> Result<Element, StanzaError> {
-        let query = empty(&iq, ns::DISCO_ITEMS)?;
-        let mut items = self.host.disco(self.host.vhost(), Target::Server).await?.items;
-        items.extend(self.options.extra_items.iter().map(|text| extra_item(text)));
-        Ok(query.with_children(items.iter().map(item)))
+        let own = self.options.extra_items.iter().map(|text| extra_item(text)).collect();
+        self.items(asked(&iq)?, ItemsAnswer { items: own }).await
     }
 
     async fn account_info(self: Arc<Self>, iq: Iq<'static>) -> Result<Element, StanzaError> {
         own(&iq)?;
-        let query = empty(&iq, ns::DISCO_INFO)?;
-        let mut disco = self.host.disco(self.host.vhost(), Target::Account).await?;
         // XEP-0030 3.1 with the registry: an account of this server.
-        disco.identities.insert(
-            0,
-            Identity { category: "account".into(), kind: "registered".into(), name: String::new() },
-        );
-        Ok(info(query, &disco.identities, disco.features))
+        let account = Identity { category: "account".into(), kind: "registered".into(), name: String::new() };
+        self.info(asked(&iq)?, InfoAnswer { identities: vec![account], features: Vec::new() }).await
     }
 
-    fn account_items(&self, iq: &Iq<'_>) -> Result<Element, StanzaError> {
-        own(iq)?;
-        empty(iq, ns::DISCO_ITEMS)
+    async fn account_items(self: Arc<Self>, iq: Iq<'static>) -> Result<Element, StanzaError> {
+        own(&iq)?;
+        self.items(asked(&iq)?, ItemsAnswer::default()).await
+    }
+
+    async fn info(&self, question: DiscoQuestion<'_>, own: InfoAnswer) -> Result<Element, StanzaError> {
+        let own = if question.node.is_empty() { own } else { InfoAnswer::default() };
+        let answer = self.host.disco_info(&question, &own).await?.ok_or_else(unknown_node)?;
+        Ok(info(query(ns::DISCO_INFO, &question), &answer.identities, answer.features))
+    }
+
+    async fn items(&self, question: DiscoQuestion<'_>, own: ItemsAnswer) -> Result<Element, StanzaError> {
+        let own = if question.node.is_empty() { own } else { ItemsAnswer::default() };
+        let answer = self.host.disco_items(&question, &own).await?.ok_or_else(unknown_node)?;
+        Ok(query(ns::DISCO_ITEMS, &question).with_children(answer.items.iter().map(item)))
     }
 }
 
@@ -100,13 +107,19 @@ fn own(iq: &Iq<'_>) -> Result<(), StanzaError> {
     }
 }
 
-/// The answer's query, without content. There are no nodes.
-fn empty(iq: &Iq<'_>, ns: &str) -> Result<Element, StanzaError> {
+fn asked<'a>(iq: &Iq<'a>) -> Result<DiscoQuestion<'a>, StanzaError> {
     iq.require_get()?;
-    if !iq.payload()?.attr_s("node").is_empty() {
-        return Err(StanzaError::item_not_found("there is no such node"));
-    }
-    Ok(Element::new("query").with_ns(ns))
+    DiscoQuestion::of(iq)
+}
+
+fn unknown_node() -> StanzaError {
+    StanzaError::item_not_found("there is no such node")
+}
+
+/// The answer's query, without content. It repeats the node (XEP-0030 3.2 and 4.2).
+fn query(ns: &str, question: &DiscoQuestion<'_>) -> Element {
+    let query = Element::new("query").with_ns(ns);
+    if question.node.is_empty() { query } else { query.with_attr("node", question.node.as_str()) }
 }
 
 fn info(query: Element, identities: &[Identity], mut features: Vec<String>) -> Element {
@@ -214,14 +227,50 @@ mod tests {
     }
 
     #[test]
-    fn there_are_no_nodes_and_sets_are_not_allowed() {
+    fn a_node_that_no_module_knows_is_not_found_and_sets_are_not_allowed() {
         let host = FakeHost::new("example.org");
-        let module = host.start::<Discovery>("{}");
-        let query = "<query xmlns='http://jabber.org/protocol/disco#info' node='n'/>";
-        assert_eq!(
-            module.iq_get(ALICE, "example.org", query).unwrap_err().condition,
-            Condition::ItemNotFound
-        );
-        assert_eq!(module.iq_set(ALICE, "example.org", query).unwrap_err().condition, Condition::NotAllowed);
+        let module = host.start::<Discovery>(r#"{"extra_features": ["f"], "extra_items": ["a.b"]}"#);
+        for (to, what) in [
+            ("example.org", "info"),
+            ("example.org", "items"),
+            ("alice@example.org", "info"),
+            ("alice@example.org", "items"),
+        ] {
+            let query = format!("<query xmlns='http://jabber.org/protocol/disco#{what}' node='n'/>");
+            assert_eq!(module.iq_get(ALICE, to, &query).unwrap_err().condition, Condition::ItemNotFound);
+            assert_eq!(module.iq_set(ALICE, to, &query).unwrap_err().condition, Condition::NotAllowed);
+        }
+    }
+
+    #[test]
+    fn hooks_answer_for_nodes_and_change_what_was_declared() {
+        let host = FakeHost::new("example.org");
+        host.answer_disco(|hook, question, so_far| match (hook, question["node"].as_str()?) {
+            ("disco_items", "") => {
+                let mut answer = so_far?;
+                answer["items"].as_array_mut()?.retain(|item| item["jid"] != "secret.b");
+                Some(answer)
+            }
+            ("disco_items", "empty") => Some(moult_plugin_api::serde_json::json!({"items": []})),
+            ("disco_info", "commands") => {
+                assert_eq!((&question["from"], &question["to"]), (&ALICE.into(), &"example.org".into()));
+                Some(moult_plugin_api::serde_json::json!({"features": ["urn:node"]}))
+            }
+            _ => so_far,
+        });
+        let module = host
+            .start::<Discovery>(r#"{"extra_items": ["a.b", "secret.b"], "abuse_addresses": ["mailto:a@b"]}"#);
+        let items = ask(&module, "example.org", "items").unwrap().unwrap();
+        assert_eq!(items.elements().map(|item| item.attr_s("jid")).collect::<Vec<_>>(), ["a.b"]);
+        let node = |what: &str, node: &str| {
+            let query = format!("<query xmlns='http://jabber.org/protocol/disco#{what}' node='{node}'/>");
+            module.iq_get(ALICE, "example.org", &query)
+        };
+        let empty = node("items", "empty").unwrap().unwrap();
+        assert_eq!((empty.attr_s("node"), empty.children().len()), ("empty", 0));
+        let commands = node("info", "commands").unwrap().unwrap();
+        assert_eq!((vars(&commands), commands.attr_s("node")), (vec!["urn:node"], "commands"));
+        assert!(commands.subtag("x").is_none(), "the contact form is no part of a node");
+        assert_eq!(node("info", "other").unwrap_err().condition, Condition::ItemNotFound);
     }
 }

@@ -25,6 +25,8 @@ pub struct HookCall {
     pub stanza: Option<Stanza>,
     /// The accumulator, where the hook has one instead.
     pub body: Vec<u8>,
+    /// How often modules have passed on what this is about, where there is no stanza to tell.
+    pub hops: u8,
 }
 
 /// How a chain ended.
@@ -102,7 +104,7 @@ impl Chain {
             to: self.state.to.as_ref().or(stanza.and_then(Stanza::to)).map_or("", Jid::as_str),
             args: &self.state.args,
             body: stanza.map_or(&self.state.body, |stanza| stanza.bytes()),
-            hops: stanza.map_or(0, Stanza::hops),
+            hops: stanza.map_or(self.state.hops, Stanza::hops),
             ..CallSpec::default()
         }
     }
@@ -133,7 +135,7 @@ impl Chain {
 
     fn replace(&mut self, key: &HookKey, bytes: Vec<u8>) {
         if self.state.stanza.is_none() {
-            self.state.body = bytes;
+            self.collect(key, bytes);
             return;
         }
         let hops = self.state.stanza.as_ref().map_or(0, Stanza::hops);
@@ -144,6 +146,19 @@ impl Chain {
                 hook = self.point.name(),
                 %fault,
                 "a hook replaced a stanza by something that is none; the stanza stays as it was"
+            ),
+        }
+    }
+
+    /// Another accumulator, if it is one.
+    fn collect(&mut self, key: &HookKey, bytes: Vec<u8>) {
+        match super::disco::check_accumulator(self.point, &bytes) {
+            Ok(()) => self.state.body = bytes,
+            Err(fault) => tracing::warn!(
+                module = %key.slot,
+                hook = self.point.name(),
+                %fault,
+                "a hook answered something that is no answer; it stays as it was"
             ),
         }
     }

@@ -4,6 +4,7 @@
 //! instance is waited for, a retired one looked up again, and what is left of the deadline bounds it all.
 
 mod command;
+mod disco;
 mod hooks;
 mod iq;
 mod mailbox;
