@@ -60,6 +60,9 @@ fn a_newer_minor_that_needs_nothing_new_loads_and_a_newer_major_does_not() {
     let bytes = fixture(FIXTURE);
     assert_eq!(goes_through(&place, &bytes).api_minor, v1::API_MINOR);
     assert_eq!(goes_through(&place, &with_head(&bytes, 14, 7)).api_minor, 7);
+    for older in 0..v1::API_MINOR {
+        assert_eq!(goes_through(&place, &with_head(&bytes, 14, older)).api_minor, older);
+    }
     for (at, value, part) in [
         (12, v1::API_MAJOR + 1, "built for version 2 of the API, this server speaks version 1"),
         (16, 0xbeef, "API fingerprint"),

@@ -18,6 +18,7 @@
 //! | `disco_items` | asker | entity | accumulator: [`ItemsAnswer`] | [`DiscoArgs`] | extend, filter |
 //! | `user_registered` | bare JID | | | [`AccountArgs`] | watch |
 //! | `user_removed` | bare JID | | | [`AccountArgs`] | watch |
+//! | `contacts` (1.1) | bare JID | | accumulator: [`ContactsAnswer`] | | extend |
 //! | `c2s_auth_result` | bare JID or empty | | | [`AuthResult`] | watch |
 //!
 //! The discovery hooks are raised when mod_disco (or who answers in its place) asks the host for an answer about a vhost or an
@@ -50,6 +51,8 @@ pub mod name {
     pub const DISCO_INFO: &str = "disco_info";
     /// Items of an entity are collected.
     pub const DISCO_ITEMS: &str = "disco_items";
+    /// The contacts of an account are collected (since 1.1).
+    pub const CONTACTS: &str = "contacts";
     /// An account was made.
     pub const USER_REGISTERED: &str = "user_registered";
     /// An account was removed.
@@ -91,6 +94,8 @@ pub struct PresenceChanged {
     pub available: bool,
     /// Whether it was available before.
     pub was_available: bool,
+    /// The priority it had before, if it was available (since 1.1).
+    pub was_priority: Option<i8>,
     /// Its priority.
     pub priority: i8,
     /// `away`, `chat`, `dnd`, `xa` or empty.
@@ -103,7 +108,7 @@ pub struct PresenceChanged {
 pub struct SubscriptionArgs {
     /// `out` on the sender's side, `in` on the receiver's.
     pub direction: String,
-    /// `subscribe`, `subscribed`, `unsubscribe`, `unsubscribed`.
+    /// `subscribe`, `subscribed`, `unsubscribe`, `unsubscribed`; before 1.1 also `probe`.
     pub kind: String,
 }
 
@@ -158,6 +163,84 @@ pub struct Item {
     pub node: String,
 }
 
+/// Accumulator of `contacts`, which the server asks for when an account's presence is to be told, and keeps while the
+/// account has sessions. Modules tell what changes meanwhile by the operation `CONTACT_CHANGED`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContactsAnswer {
+    /// In any order; of several with one JID the subscriptions add up.
+    pub contacts: Vec<Contact>,
+}
+
+/// Somebody with whom an account shares presence.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Contact {
+    /// The bare JID.
+    pub jid: String,
+    /// Who sees whose presence.
+    pub subscription: Subscription,
+}
+
+/// A subscription, seen from the account (RFC 6121 section 2.1.2.5).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", from = "String")]
+pub enum Subscription {
+    /// Nobody sees anybody.
+    #[default]
+    None,
+    /// The account sees the contact.
+    To,
+    /// The contact sees the account.
+    From,
+    /// Both see each other.
+    Both,
+}
+
+impl From<String> for Subscription {
+    /// A word that this version does not know is none.
+    fn from(name: String) -> Self {
+        match name.as_str() {
+            "to" => Self::To,
+            "from" => Self::From,
+            "both" => Self::Both,
+            _ => Self::None,
+        }
+    }
+}
+
+impl Subscription {
+    /// From its two halves: whether the account sees the contact, and the contact the account.
+    pub const fn of(to: bool, from: bool) -> Self {
+        match (to, from) {
+            (false, false) => Self::None,
+            (true, false) => Self::To,
+            (false, true) => Self::From,
+            (true, true) => Self::Both,
+        }
+    }
+
+    /// Whether the account sees the contact.
+    pub const fn has_to(self) -> bool {
+        matches!(self, Self::To | Self::Both)
+    }
+
+    /// Whether the contact sees the account.
+    pub const fn has_from(self) -> bool {
+        matches!(self, Self::From | Self::Both)
+    }
+
+    /// The word of RFC 6121.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::To => "to",
+            Self::From => "from",
+            Self::Both => "both",
+        }
+    }
+}
+
 /// Beside `user_registered` and `user_removed`. Empty today: the account is the sender.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -187,6 +270,9 @@ mod tests {
     fn missing_and_unknown_fields_are_no_mistake() {
         let opened: SessionOpened = serde_json::from_str(r#"{"tls":true,"of_a_later_minor":1}"#).unwrap();
         assert!(opened.tls && opened.ip.is_empty());
+        let contact: Contact =
+            serde_json::from_str(r#"{"jid":"a@b","subscription":"of a later minor"}"#).unwrap();
+        assert_eq!(contact.subscription, Subscription::None);
         let identity: Identity = serde_json::from_str(r#"{"category":"server","type":"im"}"#).unwrap();
         assert_eq!(identity.kind, "im");
     }

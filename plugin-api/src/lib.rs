@@ -50,10 +50,11 @@ struct Readme;
 
 /// Everything a module usually needs.
 pub mod prelude {
+    pub use crate::hooks::{Contact, Subscription};
     pub use crate::sdk::ask::{Disco, IqAnswer, IqRequest, Session};
     pub use crate::sdk::hooks::{Chain, Collect, Packet, Taken};
     pub use crate::sdk::{
-        CommandError, CommandSpec, Condition, DiscoQuestion, Element, Flow, Host, HostError, HttpAuth,
+        Among, CommandError, CommandSpec, Condition, DiscoQuestion, Element, Flow, Host, HostError, HttpAuth,
         HttpRequest, HttpResponse, Iq, IqReply, IqSpec, Jid, Level, LogTarget, Logger, Module, Registration,
         Reload, Request, Service, Soon, Stanza, StanzaError, Started, Stop, StopReason, Target, Tick,
         deferred, ns,

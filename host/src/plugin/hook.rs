@@ -54,6 +54,8 @@ hook_points! {
     UserRemoved = "user_removed",
     /// An authentication ended well or badly.
     C2sAuthResult = "c2s_auth_result",
+    /// The contacts of an account: the accumulator is JSON.
+    Contacts = "contacts",
 }
 
 impl HookPoint {

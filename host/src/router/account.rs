@@ -151,6 +151,9 @@ impl Router {
             _ => false,
         };
         let handle = |router: &Self, stanza: Stanza| router.handle_iq(IqTarget::Bare, &stanza);
+        if own && let Some(session) = stanza.from().and_then(|from| self.sessions().find(from)) {
+            super::outbound::note_interest(&session, &stanza);
+        }
         if own { handle(self, stanza) } else { self.if_exists(stanza, Self::unavailable_service, handle) }
     }
 

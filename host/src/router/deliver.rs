@@ -33,6 +33,24 @@ impl Router {
         })
     }
 
+    /// Gives the stanza to one session, after its receive hooks; says whether it was taken. What was not is not bounced.
+    pub(super) async fn put(&self, session: &Session, stanza: Stanza) -> bool {
+        let passed = if self.inner.modules.is_hooked(HookPoint::UserReceivePacket, session.vhost()) {
+            self.run_receive_hooks(session, &stanza).wait().await.stanza
+        } else {
+            Some(stanza)
+        };
+        let Some(passed) = passed else {
+            self.inner.counts.stopped_by_hooks();
+            return true;
+        };
+        let taken = session.mailbox().push(passed).is_ok();
+        if taken {
+            self.inner.counts.delivered();
+        }
+        taken
+    }
+
     /// Gives a copy to each of several sessions. Only if none of them takes it, it is bounced or `nobody` is done.
     pub(super) fn to_sessions(
         &self,

@@ -14,9 +14,11 @@
 //! receiver is kept; nobody waits for a slow receiver; where nothing is hooked, no future is boxed and nothing is
 //! awaited. Where the RFC leaves a choice, [`rules`] has made it.
 //!
-//! It keeps no roster: who besides the own resources hears of a presence is up to the hook `presence_changed`.
+//! It keeps no roster: who besides the own resources hears of a presence, modules tell by the hook `contacts`, and
+//! [`contacts`] remembers it while the account has sessions.
 
 mod account;
+mod contacts;
 mod counts;
 mod deliver;
 mod hooks;
@@ -43,6 +45,7 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::runtime::Handle;
 
+pub use contacts::Among;
 pub use counts::RouterCounts;
 pub use modules::Modules;
 pub use outside::{AccountDirectory, NoFederation, RemoteDomains};
@@ -50,7 +53,7 @@ pub use routing::{BoxFuture, Routing};
 
 use crate::iq::{Dispatcher, OwedAnswers, PendingIq, PendingIqs};
 use crate::plugin::hook::HookPoint;
-use crate::session::Sessions;
+use crate::session::{ContactCache, Sessions};
 use crate::stanza::{IqType, Stanza, StanzaError, StanzaErrorCondition, StanzaType};
 use counts::Counts;
 use lanes::Lanes;
@@ -118,6 +121,7 @@ pub struct Router {
 struct Inner {
     vhosts: ArcSwap<HashSet<Arc<str>>>,
     sessions: Sessions,
+    contacts: ContactCache,
     modules: Arc<dyn Modules>,
     accounts: Arc<dyn AccountDirectory>,
     remote: Arc<dyn RemoteDomains>,
@@ -137,6 +141,7 @@ impl Router {
         let inner = Inner {
             vhosts: ArcSwap::from_pointee(parts.vhosts.into_iter().collect()),
             sessions: parts.sessions,
+            contacts: ContactCache::default(),
             modules: parts.modules,
             accounts: parts.accounts,
             remote: parts.remote,

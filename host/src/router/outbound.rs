@@ -46,6 +46,7 @@ impl Router {
             let done = stanza.iq_result(&[]).ok();
             return done.map_or(Routing::done(), |reply| self.dispatch(reply));
         }
+        note_interest(session, &stanza);
         self.handle_iq(IqTarget::Bare, &stanza.with_to(session.bare_jid()))
     }
 
@@ -95,6 +96,14 @@ impl Router {
         let between_accounts = stanza.with_from(session.bare_jid()).with_to(&to.bare());
         let args = subscription_args("out", &stanza);
         self.offered(HookPoint::SubscriptionPacket, vhost, between_accounts, args, Self::dispatch)
+    }
+}
+
+/// A resource that asks for its roster wants to hear of changes (RFC 6121 section 2.1.6).
+pub(super) fn note_interest(session: &Session, request: &Stanza) {
+    let get = request.type_() == StanzaType::Iq(IqType::Get);
+    if get && request.payload().is_some_and(|payload| payload.ns == ns::ROSTER) {
+        session.set_interested();
     }
 }
 

@@ -1,6 +1,5 @@
-//! Presence of this server's sessions (RFC 6121 section 4) as far as it can be kept without a roster: the account's own
-//! resources, entities told directly, and probes from either. Contacts are told by the module behind the hook
-//! `presence_changed`.
+//! Presence of this server's sessions (RFC 6121 section 4): told to the account's own resources, to its contacts (see
+//! [`super::contacts`]) and to entities told directly; probes from any of them.
 
 use std::sync::Arc;
 
@@ -12,7 +11,8 @@ use crate::session::{Farewell, Presence, Session, Show};
 use crate::stanza::{Jid, Stanza, StanzaError, StanzaErrorCondition, ns};
 
 impl Router {
-    /// Sections 4.2.2 and 4.4.2: tell the own available resources, this one included; at first also tell it of them.
+    /// Sections 4.2.2 and 4.4.2: tell the own available resources, this one included, and the contacts; at first also
+    /// tell it of them.
     pub(super) fn became_available(&self, session: &Arc<Session>, stanza: Stanza) -> Routing {
         let presence = match read_presence(&stanza) {
             Ok(presence) => presence,
@@ -20,22 +20,50 @@ impl Router {
         };
         let args = PresenceChanged {
             available: true,
-            was_available: false,
             priority: presence.priority,
             show: shown(presence.show),
+            ..PresenceChanged::default()
         };
         let Ok(before) = session.set_presence(presence) else { return Routing::done() };
+        let initial = before.is_none();
+        let was_priority = before.map(|presence| presence.priority);
+        let args = PresenceChanged { was_available: !initial, was_priority, ..args };
+        let own = self.tell_own(session, &stanza, initial);
+        let contacts = self.tell_available(session, &stanza, initial);
+        Routing::all([own, contacts, self.tell_modules(session, stanza, args)])
+    }
+
+    fn tell_own(&self, session: &Arc<Session>, stanza: &Stanza, initial: bool) -> Routing {
         let resources = self.sessions().resources(session.bare_jid());
         let available = || resources.iter().filter(|other| other.is_available());
         let told = available().map(|other| self.to_session(other.clone(), stanza.with_to(other.full_jid())));
-        let mut steps: Vec<Routing> = told.collect();
-        if before.is_none() {
-            let others = available().filter(|other| other.id() != session.id());
-            steps.extend(others.filter_map(|other| self.show_presence(other, session)));
+        let others = available().filter(|other| initial && other.id() != session.id());
+        let shown = others.filter_map(|other| self.show_presence(other, session));
+        Routing::all(told.chain(shown))
+    }
+
+    fn tell_available(&self, session: &Arc<Session>, stanza: &Stanza, initial: bool) -> Routing {
+        let (session, stanza) = (session.clone(), stanza.clone());
+        let account = session.bare_jid().clone();
+        self.after(self.contacts(&account), move |router, contacts| {
+            let Some(contacts) = contacts else { return Routing::done() };
+            let told = router.tell_contacts(&account, &contacts, &stanza);
+            if !initial {
+                return told;
+            }
+            Routing::all([told, router.probe_contacts(&session, &contacts)])
+        })
+    }
+
+    /// Modules hear of a change when everybody else was told, which may have to wait for them.
+    fn tell_modules(&self, session: &Arc<Session>, stanza: Stanza, args: PresenceChanged) -> Routing {
+        if !self.inner.modules.is_hooked(HookPoint::PresenceChanged, session.vhost()) {
+            return Routing::done();
         }
-        let args = PresenceChanged { was_available: before.is_some(), ..args };
-        steps.push(self.tell(HookPoint::PresenceChanged, session, Some(&stanza), || args));
-        Routing::all(steps)
+        let (router, session) = (self.clone(), session.clone());
+        Routing::later(async move {
+            router.tell(HookPoint::PresenceChanged, &session, Some(&stanza), || args).await;
+        })
     }
 
     /// Section 4.5.2.
@@ -51,30 +79,40 @@ impl Router {
         Routing::all([others, itself])
     }
 
-    /// Tells the own available resources and the entities with directed presence that the session is unavailable.
+    /// Tells the own available resources, the contacts and the entities with directed presence that the session is
+    /// unavailable.
     pub(super) fn say_farewell(
         &self,
         session: &Arc<Session>,
         farewell: Farewell,
         stanza: &Stanza,
     ) -> Routing {
-        let mut steps = Vec::new();
-        if farewell.presence.is_some() {
-            let resources = self.sessions().resources(session.bare_jid());
-            let available = resources.iter().filter(|other| other.is_available());
-            steps.extend(
-                available.map(|other| self.to_session(other.clone(), stanza.with_to(other.full_jid()))),
-            );
-            let args = || PresenceChanged { was_available: true, ..PresenceChanged::default() };
-            steps.push(self.tell(HookPoint::PresenceChanged, session, Some(stanza), args));
-        }
-        steps.extend(farewell.directed.iter().map(|entity| self.dispatch(stanza.with_to(entity))));
-        Routing::all(steps)
+        let Some(presence) = farewell.presence else {
+            let told = farewell.directed.iter().map(|entity| self.dispatch(stanza.with_to(entity)));
+            return Routing::all(told);
+        };
+        let own = self.tell_own(session, stanza, false);
+        let others = self.tell_unavailable(session, stanza, farewell.directed);
+        let was_priority = Some(presence.priority);
+        let args = PresenceChanged { was_available: true, was_priority, ..PresenceChanged::default() };
+        Routing::all([own, others, self.tell_modules(session, stanza.clone(), args)])
     }
 
-    /// Section 4.3.2. Answered to resources of the same account, which are subscribed to themselves, and to entities
-    /// that were told directly; anybody else is the business of the module that keeps rosters. Without one the probe is
-    /// ignored: an answer `unsubscribed` would make the contact's server forget a subscription that a roster may hold.
+    /// Contacts, and those told directly who are none (section 4.6.3).
+    fn tell_unavailable(&self, session: &Session, stanza: &Stanza, directed: Vec<Jid>) -> Routing {
+        let (account, stanza) = (session.bare_jid().clone(), stanza.clone());
+        self.after(self.contacts(&account), move |router, contacts| {
+            let contacts = contacts.unwrap_or_default();
+            let told = router.tell_contacts(&account, &contacts, &stanza);
+            let others = directed.iter().filter(|entity| !contacts.shows_to(entity));
+            let others = others.map(|entity| router.dispatch(stanza.with_to(entity)));
+            Routing::all([told].into_iter().chain(others))
+        })
+    }
+
+    /// Section 4.3.2. Resources of the same account are subscribed to themselves; entities that were told directly are
+    /// answered; of others the contacts decide. Without a module that keeps contacts the probe is ignored: an answer
+    /// `unsubscribed` would make the contact's server forget a subscription that a roster may hold.
     pub(super) fn probe(&self, stanza: Stanza) -> Routing {
         let (Some(asker), Some(asked)) = (stanza.from(), stanza.to()) else { return Routing::done() };
         let resources = self.sessions().resources(asked);
@@ -84,7 +122,33 @@ impl Router {
             let presences = visible.into_iter().filter_map(|session| session.presence());
             return Routing::all(presences.map(|presence| self.dispatch(presence.stanza.with_to(asker))));
         }
-        self.inbound_subscription(stanza)
+        if !self.inner.modules.is_hooked(HookPoint::Contacts, asked.domain()) {
+            return self.inbound_subscription(stanza);
+        }
+        let (asker, asked) = (asker.clone(), asked.clone());
+        self.after(self.contacts(&asked), move |router, contacts| match contacts {
+            None => Routing::done(),
+            Some(contacts) if contacts.shows_to(&asker) => router.answer_probe(&asker, &asked),
+            Some(_) => router.deny_probe(&asker, &asked),
+        })
+    }
+
+    /// The presence of each resource asked for; that there is none, where there is none.
+    fn answer_probe(&self, asker: &Jid, asked: &Jid) -> Routing {
+        let resources = self.sessions().resources(asked);
+        let meant = resources.iter().filter(|session| asked.is_bare() || session.full_jid() == asked);
+        let mut presences = meant.filter_map(|session| session.presence()).peekable();
+        if presences.peek().is_none() {
+            let answer = unavailable(asked).map(|stanza| self.dispatch(stanza.with_to(asker)));
+            return answer.unwrap_or(Routing::done());
+        }
+        Routing::all(presences.map(|presence| self.dispatch(presence.stanza.with_to(asker))))
+    }
+
+    /// Who may not see the account is told so: its server corrects what it believes. An unknown account answers alike.
+    fn deny_probe(&self, asker: &Jid, asked: &Jid) -> Routing {
+        let Ok(denial) = Stanza::parse(b"<presence type='unsubscribed'/>") else { return Routing::done() };
+        self.dispatch(denial.readdressed(Some(asked.bare()), Some(asker.bare())))
     }
 
     /// Section 3 and probes of strangers: a module's, or nobody's.
@@ -100,7 +164,7 @@ impl Router {
         })
     }
 
-    fn show_presence(&self, of: &Session, to: &Arc<Session>) -> Option<Routing> {
+    pub(super) fn show_presence(&self, of: &Session, to: &Arc<Session>) -> Option<Routing> {
         let presence = of.presence()?;
         Some(self.to_session(to.clone(), presence.stanza.with_to(to.full_jid())))
     }
@@ -109,6 +173,12 @@ impl Router {
 /// An account's resources see each other; others only what they were told.
 fn may_see(asker: &Jid, session: &Session) -> bool {
     asker.same_bare(session.bare_jid()) || session.has_directed(asker)
+}
+
+/// `<presence type='unavailable'/>` from this JID.
+pub(super) fn unavailable(from: &Jid) -> Option<Stanza> {
+    let stanza = Stanza::parse(b"<presence type='unavailable'/>").ok()?;
+    Some(stanza.with_from(from))
 }
 
 /// As hooks are told it: empty where the presence says nothing.

@@ -4,12 +4,13 @@ use std::sync::{Arc, Weak};
 
 use moult_plugin_api::hooks::{SessionClosed, SessionOpened};
 
+use super::presence::unavailable;
 use super::{Inner, Router, Routing};
 use crate::plugin::hook::HookPoint;
 use crate::session::{
     BindError, BindRequest, Bound, BoundSession, Ended, Farewell, Session, SessionInfo, SessionObserver,
 };
-use crate::stanza::{IqType, Jid, MessageType, Stanza, StanzaType, StreamErrorCondition};
+use crate::stanza::{IqType, MessageType, Stanza, StanzaType, StreamErrorCondition};
 
 impl Router {
     /// Binds a resource: announces the end of a session that had to go for it, then the beginning of the new one.
@@ -56,6 +57,7 @@ impl Router {
 
     async fn finish(&self, ended: Ended) {
         self.announce_end(&ended.session, ended.farewell).await;
+        self.forget_contacts_of_nobody(ended.session.bare_jid());
         self.tell(HookPoint::SessionClosed, &ended.session, None, || closed(&ended.session)).await;
         for stanza in ended.undelivered {
             self.again(stanza).await;
@@ -114,10 +116,4 @@ fn closed(session: &Session) -> SessionClosed {
         Some(_) => "kicked",
     };
     SessionClosed { reason: reason.to_owned() }
-}
-
-/// `<presence type='unavailable'/>` from this JID.
-fn unavailable(from: &Jid) -> Option<Stanza> {
-    let stanza = Stanza::parse(b"<presence type='unavailable'/>").ok()?;
-    Some(stanza.with_from(from))
 }

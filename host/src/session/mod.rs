@@ -3,11 +3,13 @@
 //! * [`mailbox`]: the queue between router and connection, bounded, with its two ways of refusing;
 //! * [`Sessions`]: the table, binding with conflict policies, kicking, counting;
 //! * [`Session`]: one resource with its presence and the entities it told directly;
+//! * [`ContactCache`]: who sees the presence of the accounts that have sessions;
 //! * [`BoundSession`]: the connection's handle; when it goes, the session goes.
 //!
 //! Where a stanza goes is decided in `router`; this room only answers "who is there".
 
 mod bind;
+mod contacts;
 mod info;
 pub mod mailbox;
 mod presence;
@@ -26,6 +28,7 @@ use std::sync::{
 use arc_swap::ArcSwap;
 
 pub use bind::{BindError, BindRequest, Bound, BoundSession, Ended};
+pub use contacts::{Changed, Contact, ContactCache, Contacts, Loading};
 pub use info::SessionInfo;
 pub use mailbox::{
     Batch, Delivery, MailboxLimits, MailboxReceiver, MailboxSender, Refusal, Refused, SharedCopies,

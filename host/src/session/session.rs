@@ -26,6 +26,7 @@ pub struct Session {
     mailbox: MailboxSender,
     info: SessionInfo,
     live: AtomicBool,
+    interested: AtomicBool,
     closed_for: OnceLock<StreamErrorCondition>,
     /// Repeats the priority of `presence` so that routing reads it without the lock.
     priority: AtomicI16,
@@ -54,6 +55,7 @@ impl Session {
             mailbox: parts.mailbox,
             info: parts.info,
             live: AtomicBool::new(true),
+            interested: AtomicBool::new(false),
             closed_for: OnceLock::new(),
             priority: AtomicI16::new(NOT_AVAILABLE),
             presence: Mutex::default(),
@@ -113,6 +115,16 @@ impl Session {
         // The first reason is the one the client is told.
         let _ = self.closed_for.set(reason.condition);
         self.mailbox.close(reason);
+    }
+
+    /// Whether it has asked for the roster, so that it is told of its changes (RFC 6121 section 2.1.6).
+    pub fn is_interested(&self) -> bool {
+        self.interested.load(Ordering::Acquire)
+    }
+
+    /// It has asked for the roster.
+    pub fn set_interested(&self) {
+        self.interested.store(true, Ordering::Release);
     }
 
     /// Why the server closed it, if it did.

@@ -245,6 +245,16 @@ pub mod op {
     pub const DISCO_INFO: u32 = 48;
     /// The same for disco#items and the hook `disco_items`. Answer: text = JSON `{"items":[]}`. Since 1.1.
     pub const DISCO_ITEMS: u32 = 49;
+    /// The contacts of an account as the server has them or gets them by the hook `contacts`: `{"jid"}`. Answer: text = JSON
+    /// array of `{"jid","subscription"}`. Since 1.1.
+    pub const CONTACTS_OF: u32 = 60;
+    /// A contact has changed: `{"account","contact","subscription"}`, already stored. The server tells the contact the
+    /// account's presence, or that it is unavailable, where that follows (RFC 6121 3). Since 1.1.
+    pub const CONTACT_CHANGED: u32 = 61;
+    /// Into the mailboxes of an account's sessions, past the rules of routing: `{"to","among"}`, `among` = `available` (where
+    /// the text is missing), `interested` in roster pushes, or `connected`; body = stanza. An IQ is readdressed to each
+    /// resource. Answer: number = sessions that took it. Since 1.1.
+    pub const DELIVER: u32 = 62;
 }
 
 /// Log levels of [`HostVt::log`].

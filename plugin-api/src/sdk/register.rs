@@ -266,6 +266,8 @@ hook_functions! {
     on_disco_info: DiscoInfoEvent;
     /// Items of an entity are collected.
     on_disco_items: DiscoItemsEvent;
+    /// The contacts of an account are collected (since 1.1).
+    on_contacts: ContactsEvent;
     /// An account was made.
     on_user_registered: UserRegisteredEvent;
     /// An account was removed.

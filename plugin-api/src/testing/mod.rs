@@ -33,6 +33,7 @@
 mod instance;
 mod ops;
 mod outcome;
+mod presence;
 mod run;
 mod side;
 mod stores;
@@ -40,6 +41,7 @@ mod world;
 
 pub use instance::Instance;
 pub use outcome::{HookResult, IqResult, Leftovers, Pending, StartFailure};
+pub use presence::{ContactChange, Delivered};
 pub use world::{FakeHost, LogLine, Registered, Routed};
 
 #[cfg(test)]

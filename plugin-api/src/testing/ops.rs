@@ -34,19 +34,19 @@ pub(super) struct Responders {
     pub(super) disco: Option<Box<dyn FnMut(&str, &Value, Option<Value>) -> Option<Value> + Send>>,
 }
 
-fn done(reply: OpReply) -> State {
+pub(super) fn done(reply: OpReply) -> State {
     State::Answered(OpStatus::Done(reply))
 }
 
-fn json(value: &Value) -> State {
+pub(super) fn json(value: &Value) -> State {
     done(OpReply { text: value.to_string(), ..OpReply::default() })
 }
 
-fn number(number: i64) -> State {
+pub(super) fn number(number: i64) -> State {
     done(OpReply { number, ..OpReply::default() })
 }
 
-fn failed(condition: &str, text: &str) -> State {
+pub(super) fn failed(condition: &str, text: &str) -> State {
     State::Answered(OpStatus::Failed(HostError { condition: condition.to_owned(), text: text.to_owned() }))
 }
 
@@ -73,6 +73,7 @@ impl FakeHost {
             op::KEYVAL_GET..=op::ARCHIVE_DELETE => self.world().store_op(kind, &args, body),
             op::SESSIONS_OF..=op::SESSIONS_ALL => self.account_op(kind, &args),
             op::DISCO_INFO | op::DISCO_ITEMS => self.discover(kind, &args, body),
+            op::CONTACTS_OF..=op::DELIVER => self.presence_op(kind, &args, body),
             _ => failed("feature-not-implemented", "the fake host does not know this operation"),
         }
     }
@@ -186,7 +187,7 @@ fn respond(answer: Result<Value, Failure>) -> State {
     }
 }
 
-fn text<'a>(args: &'a Value, field: &str) -> &'a str {
+pub(super) fn text<'a>(args: &'a Value, field: &str) -> &'a str {
     args[field].as_str().unwrap_or_default()
 }
 

@@ -1,11 +1,12 @@
 //! The fake host's tables.
 
 use super::ops::{FakeOp, Responders};
+use super::presence::{ContactChange, Delivered};
 use super::run::Running;
 use super::stores::Stores;
 use crate::abi::v1::registration;
 use crate::glue::caller::{Answered, TaskHandle};
-use crate::hooks::{Identity, InfoAnswer, Item};
+use crate::hooks::{Contact, Identity, InfoAnswer, Item};
 use crate::sdk::ask::{Disco, Session};
 use crate::sdk::{Element, Jid, Level, element};
 use serde_json::Value;
@@ -42,6 +43,10 @@ pub(super) struct World {
     pub(super) stores: Stores,
     pub(super) accounts: BTreeMap<String, String>,
     pub(super) sessions: Vec<Session>,
+    pub(super) interested: Vec<String>,
+    pub(super) contacts: BTreeMap<String, Vec<Contact>>,
+    pub(super) changes: Vec<ContactChange>,
+    pub(super) delivered: Vec<Delivered>,
     pub(super) capabilities: Vec<String>,
     pub(super) fatal: Option<String>,
 }
@@ -206,7 +211,9 @@ impl FakeHost {
 
     /// Ends a session.
     pub fn remove_session(&self, jid: &str) {
-        self.world().sessions.retain(|s| s.jid != jid);
+        let mut world = self.world();
+        world.sessions.retain(|s| s.jid != jid);
+        world.interested.retain(|other| other != jid);
     }
 
     /// Grants a capability.

@@ -1,5 +1,6 @@
 //! The router against fakes, subject by subject.
 
+mod contacts;
 mod delivery;
 mod ends;
 mod hooks;

@@ -3,6 +3,7 @@
 //! * `args`: the arguments of an operation, and errors in the words of RFC 6120;
 //! * `stores`: keyval, map and archive, each module in a key space of its own;
 //! * `people`: sessions and accounts;
+//! * `presence`: contacts, and what goes into mailboxes past the rules of routing;
 //! * `asking`: IQ requests and commands.
 //!
 //! Promises: every operation ends, with an answer or with an error that says whose fault it is; a module that asks too
@@ -12,6 +13,7 @@
 mod args;
 mod asking;
 mod people;
+mod presence;
 mod stores;
 #[cfg(test)]
 mod tests;
@@ -70,6 +72,7 @@ impl Services {
             op::SESSIONS_OF => people::sessions_of(&shared, &request),
             op::SESSIONS_ALL => people::sessions_all(&shared, &request),
             op::ACCOUNT_EXISTS..=op::ACCOUNT_REMOVE => people::account(&shared, &self.desk, origin, &request),
+            op::CONTACTS_OF..=op::DELIVER => presence::begin(&shared, origin, &request),
             kind => Err(args::unknown(kind)),
         }
     }

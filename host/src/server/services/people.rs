@@ -98,7 +98,7 @@ pub(super) fn account(
     Ok(within(DEADLINE, changing))
 }
 
-fn check_own(origin: &Origin, account: &Jid) -> Result<(), OpError> {
+pub(super) fn check_own(origin: &Origin, account: &Jid) -> Result<(), OpError> {
     if &*origin.vhost == GLOBAL || &*origin.vhost == account.domain() {
         return Ok(());
     }

@@ -1,8 +1,8 @@
-//! Hooks that collect service discovery answers.
+//! Hooks that collect answers: service discovery, and the contacts of an account.
 
 use super::{Hook, Verdict, args};
 use crate::abi::v1::Call;
-use crate::hooks::{DiscoArgs, InfoAnswer, ItemsAnswer, name};
+use crate::hooks::{ContactsAnswer, DiscoArgs, InfoAnswer, ItemsAnswer, name};
 use crate::sdk::handler::{Answer, Event};
 use crate::sdk::{Host, Jid};
 use serde::Serialize;
@@ -10,9 +10,9 @@ use serde::Serialize;
 /// A question, and what the handlers before this one answered.
 #[derive(Debug, Clone)]
 pub struct Collecting<'a, A> {
-    /// Who asks.
+    /// Who asks; of `contacts`: whose contacts.
     pub from: Jid<'a>,
-    /// Which entity is asked.
+    /// Which entity is asked; of `contacts`: empty.
     pub to: Jid<'a>,
     /// The node asked for; may be empty.
     pub node: String,
@@ -46,10 +46,11 @@ where
     }
 }
 
-/// The two kinds of answers.
+/// The kinds of answers.
 pub trait Collected: Serialize {}
 impl Collected for InfoAnswer {}
 impl Collected for ItemsAnswer {}
+impl Collected for ContactsAnswer {}
 
 impl<A: Collected> From<Collect<A>> for Answer {
     fn from(collect: Collect<A>) -> Self {
@@ -101,4 +102,6 @@ collecting! {
     DiscoInfoEvent = DISCO_INFO, InfoAnswer;
     /// Items of an entity are collected.
     DiscoItemsEvent = DISCO_ITEMS, ItemsAnswer;
+    /// The contacts of an account are collected.
+    ContactsEvent = CONTACTS, ContactsAnswer;
 }

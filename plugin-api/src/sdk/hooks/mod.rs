@@ -8,7 +8,7 @@ mod disco;
 mod notice;
 mod packet;
 
-pub use disco::{Collect, Collecting, DiscoInfoEvent, DiscoItemsEvent};
+pub use disco::{Collect, Collecting, ContactsEvent, DiscoInfoEvent, DiscoItemsEvent};
 pub use notice::{
     AccountNotice, AuthResultEvent, AuthResultNotice, Chain, Notice, PresenceChangedEvent,
     SessionClosedEvent, SessionOpenedEvent, UserRegisteredEvent, UserRemovedEvent,
