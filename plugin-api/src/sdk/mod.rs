@@ -7,6 +7,7 @@
 
 pub mod ask;
 mod command;
+pub mod datetime;
 pub mod digest;
 mod disco;
 pub mod element;

@@ -1,8 +1,9 @@
 //! Entity time (XEP-0202): the server's UTC time and the offset of its time zone.
 
 use moult_plugin_api::prelude::*;
+use moult_plugin_api::sdk::datetime::date_time;
 use moult_plugin_api::sdk::utc_offset;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The module on one vhost.
 #[derive(Debug)]
@@ -35,28 +36,6 @@ fn zone(seconds: i64) -> String {
     format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
 }
 
-/// A point in time of XEP-0082: `2026-11-20T17:58:35Z`.
-fn date_time(since_1970: Duration) -> String {
-    let seconds = since_1970.as_secs();
-    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = date(days);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", of_day / 3600, of_day / 60 % 60, of_day % 60)
-}
-
-/// The Gregorian date so many days after 1 January 1970.
-fn date(days: u64) -> (u64, u64, u64) {
-    // Counted from 1 March of the year 0, so that a leap day is the last day of its year; the calendar repeats itself
-    // every 400 years, which are 146,097 days.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
-}
-
 export_module! {
     module: Time,
     xeps: ["0202" "2.0", "0082" "1.1"],
@@ -66,6 +45,7 @@ export_module! {
 mod tests {
     use super::*;
     use moult_plugin_api::testing::FakeHost;
+    use std::time::Duration;
 
     #[test]
     fn dates_are_those_of_the_calendar() {
