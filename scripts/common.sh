@@ -18,6 +18,7 @@ require_toolchain() {
 
 # Installs Debian packages where we may; says what to do where we may not.
 install_packages() {
+  command -v apt-get >/dev/null || die "Please install what Debian calls: $*"
   if [ "$(id -u)" = 0 ]; then as_root=(); elif command -v sudo >/dev/null; then as_root=(sudo); else
     die "Please install: $*"
   fi
@@ -32,7 +33,7 @@ require_venv() {
   require_program python3 "install Python 3"
   if ! "$VENV/bin/python" -c 'import slixmpp' 2>/dev/null; then
     say "Making a Python environment with slixmpp in $VENV"
-    python3 -m venv --clear "$VENV" 2>/dev/null || { install_packages python3-venv; python3 -m venv --clear "$VENV"; }
+    python3 -m venv --clear "$VENV" >/dev/null 2>&1 || { install_packages python3-venv; python3 -m venv --clear "$VENV"; }
     "$VENV/bin/pip" install --quiet --disable-pip-version-check --requirement tests/scenarios/requirements.txt
   fi
 }

@@ -1,9 +1,11 @@
 //! `moultd`, the server.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_mangen::Man;
 
 use moult_host::config::defaults::CONFIG_FILE;
 use moult_host::plugin::probe;
@@ -25,7 +27,13 @@ struct Options {
     /// Makes a working directory: configuration, certificate, store with two demo accounts, plugin folder.
     #[arg(long, value_name = "DIR")]
     init: Option<PathBuf>,
+    /// Writes the manual page, for packages.
+    #[arg(long, hide = true, exclusive = true)]
+    man: bool,
 }
+
+/// What the manual page says beside the options, in the language of man pages.
+const MAN_SECTIONS: &str = include_str!("man_sections.roff");
 
 fn main() -> ExitCode {
     // A probe child is this binary too; it must do nothing else before it has confined itself.
@@ -33,6 +41,9 @@ fn main() -> ExitCode {
         probe::child_main(&path);
     }
     let options = Options::parse();
+    if options.man {
+        return man(&mut io::stdout()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     if let Some(directory) = &options.init {
         return server::init(directory);
     }
@@ -40,4 +51,15 @@ fn main() -> ExitCode {
         return server::check_config(file.as_ref().unwrap_or(&options.config));
     }
     server::run(&options.config)
+}
+
+fn man(out: &mut dyn Write) -> io::Result<()> {
+    let page = Man::new(Options::command()).section("8");
+    page.render_title(out)?;
+    page.render_name_section(out)?;
+    page.render_synopsis_section(out)?;
+    page.render_description_section(out)?;
+    page.render_options_section(out)?;
+    out.write_all(MAN_SECTIONS.as_bytes())?;
+    page.render_version_section(out)
 }
