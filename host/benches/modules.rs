@@ -70,27 +70,19 @@ fn wanted(part: &str) -> bool {
     only.is_none_or(|at| arguments.get(at + 1).is_some_and(|name| name == part))
 }
 
-/// Builds the modules in release mode; gives the folder of the libraries.
+/// Builds the modules, optimised as this program is; gives the folder of the libraries.
 fn build() -> PathBuf {
+    let (profile, folder) = if cfg!(debug_assertions) { ("dev", "debug") } else { ("release", "release") };
+    let packages = ["mod_echo", "fixture_counter_v1", "fixture_counter_v2", "fixture_heavy"];
     let status = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--release",
-            "-q",
-            "-p",
-            "mod_echo",
-            "-p",
-            "fixture_counter_v1",
-            "-p",
-            "fixture_counter_v2",
-        ])
-        .args(["-p", "fixture_heavy"])
+        .args(["build", "-q", "--profile", profile])
+        .args(packages.iter().flat_map(|package| ["-p", package]))
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .status()
         .expect("cargo runs");
     assert!(status.success(), "the modules do not build");
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")).join("release")
+    target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")).join(folder)
 }
 
 /// A server without sockets: a manager, and a router that counts what comes back.

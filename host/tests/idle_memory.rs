@@ -86,9 +86,9 @@ fn established(certificates: &Arc<Certificates>, certificate: &TestCertificate) 
     session
 }
 
-/// What aws-lc-rs keeps in C (about 1.5 KB for the two ciphers) is not counted.
+/// What aws-lc-rs keeps in C (about 1.3 KB for the two ciphers) is not counted.
 #[test]
-fn an_idle_tls_session_costs_what_rustls_keeps() {
+fn an_idle_tls_session_costs_its_keys() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().unwrap();
     let certificate = TestCertificate::write(folder.path(), "server", &[DOMAIN]);
@@ -101,7 +101,7 @@ fn an_idle_tls_session_costs_what_rustls_keeps() {
     sessions.extend((0..CONNECTIONS).map(|_| established(&certificates, &certificate)));
     let bytes = usize::try_from(LIVE.load(Ordering::Relaxed) - before).unwrap() / CONNECTIONS;
     println!("live heap per idle TLS session: {bytes} bytes on top of the connection's own");
-    assert!(bytes < 10 * 1024, "{bytes} bytes");
+    assert!(bytes < 1024, "{bytes} bytes");
 }
 
 #[test]

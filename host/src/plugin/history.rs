@@ -1,16 +1,18 @@
 //! What was updated when, and the files to go back to. Kept on disk, bounded, so that `rollback` works after a restart.
+//!
+//! Nothing of it is kept in memory: a thousand entries would be most of what a server holds for its modules, and they are
+//! read when somebody asks, or goes back.
 
 use super::error::one_line;
 use super::folder::Found;
 use super::loader::ContentHash;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Entries kept.
+/// Entries kept, at most twice as many for a while.
 const ENTRIES: usize = 1000;
 /// Fewer digits of a hash name no build.
 const HASH_DIGITS: usize = 4;
@@ -61,7 +63,9 @@ impl Build {
 pub struct History {
     file: PathBuf,
     versions: PathBuf,
-    entries: VecDeque<Entry>,
+    /// Entries in the file.
+    entries: usize,
+    next_transaction: u64,
     keep: usize,
 }
 
@@ -70,63 +74,60 @@ impl History {
     pub fn open(dir: &Path, keep: usize) -> io::Result<Self> {
         let (file, versions) = (dir.join("module_history.jsonl"), dir.join("versions"));
         fs::create_dir_all(&versions)?;
-        let text = match fs::read_to_string(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error),
-        };
-        let mut entries: VecDeque<Entry> =
-            text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
-        while entries.len() > ENTRIES {
-            entries.pop_front();
-        }
-        let history = Self { file, versions, entries, keep };
-        history.rewrite()?;
+        let mut history = Self { file, versions, entries: 0, next_transaction: 1, keep };
+        history.shorten()?;
         Ok(history)
     }
 
     /// All entries, oldest first.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter()
+    pub fn entries(&self) -> io::Result<Vec<Entry>> {
+        let text = match fs::read_to_string(&self.file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error),
+        };
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
-    /// Adds entries and writes them down.
+    /// Writes entries down.
     pub fn add(&mut self, new: impl IntoIterator<Item = Entry>) -> io::Result<()> {
         let mut out = fs::OpenOptions::new().append(true).create(true).open(&self.file)?;
         for mut entry in new {
             entry.reason = entry.reason.map(|reason| one_line(&reason));
-            let mut line = serde_json::to_string(&entry).map_err(io::Error::other)?;
-            line.push('\n');
-            out.write_all(line.as_bytes())?;
-            self.entries.push_back(entry);
+            out.write_all(line(&entry)?.as_bytes())?;
+            self.entries += 1;
+            self.next_transaction = self.next_transaction.max(entry.transaction + 1);
         }
-        if self.entries.len() > ENTRIES * 2 {
-            let surplus = self.entries.len() - ENTRIES;
-            self.entries.drain(..surplus);
-            self.rewrite()?;
+        if self.entries > ENTRIES * 2 {
+            self.shorten()?;
         }
         Ok(())
     }
 
     /// The number to give the next transaction.
     pub fn next_transaction(&self) -> u64 {
-        self.entries.iter().map(|entry| entry.transaction).max().unwrap_or(0) + 1
+        self.next_transaction
     }
 
     /// The newest build of a module that does not serve now and whose file was kept: the one that served before, or with
     /// `wanted` the one of this version, or whose hash begins so.
-    pub fn former(&self, module: &str, now: &str, wanted: Option<&str>) -> Option<(Build, PathBuf)> {
-        let entries = self.entries.iter().rev().filter(|entry| entry.module == module);
+    pub fn former(
+        &self,
+        module: &str,
+        now: &str,
+        wanted: Option<&str>,
+    ) -> io::Result<Option<(Build, PathBuf)>> {
+        let entries = self.entries()?.into_iter().rev().filter(|entry| entry.module == module);
         let mut builds = entries.flat_map(|entry| {
             // Without a wish only what was replaced counts: what was tried in vain is no way back.
-            let tried = entry.to.as_ref().filter(|_| wanted.is_some());
-            tried.into_iter().chain(&entry.from)
+            let tried = entry.to.filter(|_| wanted.is_some());
+            tried.into_iter().chain(entry.from)
         });
-        builds.find_map(|build| {
+        Ok(builds.find_map(|build| {
             let path = self.path(module, &build.hash);
             let fits = wanted.is_none_or(|wanted| build.is_called(wanted));
-            (fits && build.hash != now && path.is_file()).then(|| (build.clone(), path))
-        })
+            (fits && build.hash != now && path.is_file()).then_some((build, path))
+        }))
     }
 
     /// Keeps a file for later; the oldest ones beyond the number to keep go.
@@ -161,16 +162,26 @@ impl History {
         self.versions.join(module).join(format!("{hash}.so"))
     }
 
-    fn rewrite(&self) -> io::Result<()> {
-        let mut text = String::new();
-        for entry in &self.entries {
-            text.push_str(&serde_json::to_string(entry).map_err(io::Error::other)?);
-            text.push('\n');
-        }
+    /// Writes the file anew with the newest entries that can be read.
+    fn shorten(&mut self) -> io::Result<()> {
+        let entries = self.entries()?;
+        let newest = &entries[entries.len().saturating_sub(ENTRIES)..];
+        let text: String = newest.iter().map(line).collect::<io::Result<_>>()?;
         let half = self.file.with_extension("tmp");
         fs::write(&half, text)?;
-        fs::rename(half, &self.file)
+        fs::rename(half, &self.file)?;
+        self.entries = newest.len();
+        let last = newest.iter().map(|entry| entry.transaction).max().unwrap_or(0);
+        self.next_transaction = self.next_transaction.max(last + 1);
+        Ok(())
     }
+}
+
+/// The entry as it stands in the file.
+fn line(entry: &Entry) -> io::Result<String> {
+    let mut line = serde_json::to_string(entry).map_err(io::Error::other)?;
+    line.push('\n');
+    Ok(line)
 }
 
 /// Seconds since 1970.
@@ -219,7 +230,7 @@ mod tests {
         history.keep(&one, &one.path).unwrap();
         history.add([entry(1, Some(&one), &two)]).unwrap();
         let history = History::open(dir.path(), 3).unwrap();
-        let (build, path) = history.former("mod_x", &two.hash.to_string(), None).unwrap();
+        let (build, path) = history.former("mod_x", &two.hash.to_string(), None).unwrap().unwrap();
         assert_eq!(build.hash, one.hash.to_string());
         assert_eq!(fs::read_to_string(path).unwrap(), "one");
         assert_eq!(history.next_transaction(), 2);
@@ -236,8 +247,10 @@ mod tests {
         let [one, two, three] = &builds;
         history.add([entry(1, None, one), entry(2, Some(one), two), entry(3, Some(two), three)]).unwrap();
         let hash = |found: &Found| found.hash.to_string();
-        let former =
-            |wanted: &str| history.former("mod_x", &hash(three), Some(wanted)).map(|(build, _)| build.hash);
+        let former = |wanted: &str| {
+            let build = history.former("mod_x", &hash(three), Some(wanted)).unwrap();
+            build.map(|(build, _)| build.hash)
+        };
         assert_eq!(former(&hash(one)[..6]), Some(hash(one)));
         assert_eq!(former("1"), Some(hash(two)), "the newest of that version that does not serve");
         for nothing in ["2", &hash(three), &hash(one)[..2], ""] {
@@ -261,6 +274,20 @@ mod tests {
     fn a_broken_line_does_not_stop_the_server() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("module_history.jsonl"), "{half a li").unwrap();
-        assert_eq!(History::open(dir.path(), 2).unwrap().entries().count(), 0);
+        assert_eq!(History::open(dir.path(), 2).unwrap().entries().unwrap(), []);
+    }
+
+    #[test]
+    fn the_file_keeps_the_newest_entries_and_the_numbers_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let build = found(dir.path(), "one");
+        let mut history = History::open(dir.path(), 2).unwrap();
+        for transaction in 1..=2 * ENTRIES as u64 + 1 {
+            assert_eq!(history.next_transaction(), transaction);
+            history.add([entry(transaction, None, &build)]).unwrap();
+        }
+        let numbers: Vec<u64> = history.entries().unwrap().iter().map(|entry| entry.transaction).collect();
+        assert_eq!(numbers, (ENTRIES as u64 + 2..=2 * ENTRIES as u64 + 1).collect::<Vec<_>>());
+        assert_eq!(History::open(dir.path(), 2).unwrap().next_transaction(), 2 * ENTRIES as u64 + 2);
     }
 }

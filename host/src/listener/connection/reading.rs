@@ -80,7 +80,7 @@ impl<E: Inward> Connection<E> {
         if self.deadlines.handshake.is_none() {
             return;
         }
-        if let Some(facts) = self.transport.tls_facts() {
+        if let Some(facts) = self.transport.take_tls_facts() {
             self.deadlines.handshake = None;
             self.stream.tls_started(facts);
         }

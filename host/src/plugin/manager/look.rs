@@ -95,9 +95,11 @@ impl Manager {
 
     /// What was updated when, newest first; of one module or of all.
     pub fn update_history(&self, module: Option<&str>) -> Vec<Entry> {
-        let history = super::lock(&self.inner.history);
-        let mut entries: Vec<Entry> =
-            history.entries().filter(|entry| module.is_none_or(|m| entry.module == m)).cloned().collect();
+        let mut entries = super::lock(&self.inner.history).entries().unwrap_or_else(|error| {
+            tracing::error!(%error, "the history of updates could not be read");
+            Vec::new()
+        });
+        entries.retain(|entry| module.is_none_or(|m| entry.module == m));
         entries.reverse();
         entries
     }

@@ -143,9 +143,10 @@ impl Manager {
     fn plan_rollback(&self, module: &str, build: Option<&str>, state: &State) -> Result<Found, ModuleError> {
         let refuse = |reason: String| ModuleError::operator(module, Stage::Notice, reason);
         let serving = state.loaded.get(module).map(|g| g.hash.to_string()).unwrap_or_default();
-        let history = super::lock(&self.inner.history);
-        let (build, path) =
-            history.former(module, &serving, build).ok_or_else(|| refuse(none_kept(build)))?;
+        let former = super::lock(&self.inner.history).former(module, &serving, build);
+        let (build, path) = former
+            .map_err(|error| refuse(format!("the history of updates cannot be read: {error}")))?
+            .ok_or_else(|| refuse(none_kept(build)))?;
         let folder = path.parent().ok_or_else(|| refuse(format!("{} has no folder", path.display())))?;
         // Several builds of one module lie there, which in the plugin folder itself would be a collision.
         let found = FolderScanner::new(folder, FolderRules::default()).find(&path).map_err(refuse)?;

@@ -78,9 +78,9 @@ impl Transport {
         self.tls.as_ref().is_some_and(TlsSession::is_handshaking)
     }
 
-    /// What the handshake agreed on, once it is complete.
-    pub fn tls_facts(&self) -> Option<TlsFacts> {
-        self.tls.as_ref().and_then(TlsSession::facts)
+    /// What the handshake agreed on, once it is complete; given once.
+    pub fn take_tls_facts(&mut self) -> Option<TlsFacts> {
+        self.tls.as_mut().and_then(TlsSession::take_facts)
     }
 
     /// Reads once, at most that many bytes. Pending: the task is woken when the socket has something.

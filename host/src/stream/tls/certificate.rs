@@ -19,6 +19,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::secrets::Catcher;
 use super::{CertificateError, MinimumVersion, binding};
 
 /// ALPN's name for a client stream (XEP-0368).
@@ -225,6 +226,9 @@ fn server_config(key: CertifiedKey, minimum: MinimumVersion) -> Result<ServerCon
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(OwnCertificate(Arc::new(key))));
     config.alpn_protocols = vec![ALPN_CLIENT.to_vec()];
+    // For the own record layer, which takes over when the handshake is complete.
+    config.enable_secret_extraction = true;
+    config.key_log = Arc::new(Catcher);
     // tls-exporter is only sound in TLS 1.2 with the extended master secret (RFC 9266 section 3), which every
     // client that follows RFC 9325 has.
     config.require_ems = true;

@@ -4,8 +4,8 @@
 //! [`TlsSession`] drives rustls without doing any input or output of its own: the connection's task hands it
 //! ciphertext and takes ciphertext from it.
 //!
-//! Everything that knows rustls is in this folder, so that another record layer, or another version of rustls,
-//! touches nothing else. Only the aws-lc-rs provider is used, always named explicitly: a process-wide default provider
+//! Everything that knows rustls is in this folder, so that another version of rustls touches nothing else: the handshake
+//! is rustls', the records after it are ours (`records`), which leaves an idle session nothing but its keys. Only the aws-lc-rs provider is used, always named explicitly: a process-wide default provider
 //! would be a static of which every loaded module has its own copy.
 //!
 //! Not here: client certificates (SASL EXTERNAL) and outgoing connections, which federation will bring.
@@ -13,6 +13,12 @@
 mod binding;
 mod certificate;
 mod certificates;
+mod handshake;
+mod keys;
+#[cfg(test)]
+mod record_tests;
+mod records;
+mod secrets;
 mod session;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -25,6 +31,7 @@ use crate::config::{self, Config};
 
 pub use certificate::{CertificateSource, CertificateSummary};
 pub use certificates::{Certificates, ReloadReport};
+pub use records::RecordFault;
 pub use session::{Received, TlsFacts, TlsSession};
 
 /// The oldest TLS version that is accepted.
@@ -119,6 +126,9 @@ pub enum TlsFault {
     /// The peer broke the protocol or offered nothing that both sides can speak.
     #[error("the peer's TLS cannot be accepted: {0}")]
     Protocol(#[from] rustls::Error),
+    /// A record after the handshake cannot be accepted.
+    #[error("the peer sent a TLS record that cannot be accepted: {0}")]
+    Record(#[from] RecordFault),
     /// A handshake message is larger than any that is accepted.
     #[error("the peer sent a TLS handshake message larger than any that is accepted")]
     Oversized,

@@ -1,21 +1,23 @@
 //! The server's side of one TLS session, driven by hand: ciphertext in, ciphertext out, no socket in sight.
 //!
-//! The ClientHello is read first and the certificate chosen from it, so that the session knows what the peer saw. An
-//! idle session keeps what rustls itself keeps (its record buffer of 4 KiB among it) and nothing of ours.
+//! The ClientHello is read first and the certificate chosen from it, so that the session knows what the peer saw. When the
+//! handshake is complete, an own record layer takes over; an idle session keeps its two keys and no buffer.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 
-use rustls::server::{Accepted, AcceptedAlert, Acceptor};
-use rustls::{ProtocolVersion, ServerConnection};
+use rustls::server::{Accepted, Acceptor};
 
-use super::binding;
-use super::certificate::Certificate;
+use super::handshake::{Handshake, next_record};
+use super::records::Records;
 use super::{Certificates, TlsFault};
 
 /// One TLS session.
 pub struct TlsSession {
     state: State,
+    /// Records that wait to be written to the peer, and how much of them is written.
+    output: Vec<u8>,
+    written: usize,
 }
 
 /// What came of the ciphertext that was handed in.
@@ -41,186 +43,186 @@ pub struct TlsFacts {
 }
 
 enum State {
-    ExpectHello {
-        acceptor: Box<Acceptor>,
-        certificates: Arc<Certificates>,
-        host: Option<Box<str>>,
-    },
-    Live {
-        connection: Box<ServerConnection>,
-        certificate: Arc<Certificate>,
-    },
-    /// Only an alert is left to be sent.
-    Failed {
-        alert: Option<Box<AcceptedAlert>>,
-    },
+    Handshaking(Box<Handshaking>),
+    Established(Box<Established>),
+    /// Only what is queued is left to be sent.
+    Failed,
+}
+
+struct Handshaking {
+    acceptor: Acceptor,
+    certificates: Arc<Certificates>,
+    host: Option<Box<str>>,
+    /// Once the ClientHello is there.
+    begun: Option<Handshake>,
+    /// The beginning of a record whose end has not come.
+    partial: Vec<u8>,
+}
+
+struct Established {
+    records: Records,
+    /// Until they are asked for.
+    facts: Option<TlsFacts>,
 }
 
 impl TlsSession {
     /// A session that awaits its ClientHello. `host` is the stream's host, for clients that name none (STARTTLS).
     pub fn new(certificates: Arc<Certificates>, host: Option<&str>) -> Self {
-        let host = host.map(Box::from);
-        Self { state: State::ExpectHello { acceptor: Box::default(), certificates, host } }
+        let session = Handshaking {
+            acceptor: Acceptor::default(),
+            certificates,
+            host: host.map(Box::from),
+            begun: None,
+            partial: Vec::new(),
+        };
+        let state = State::Handshaking(Box::new(session));
+        Self { state, output: Vec::new(), written: 0 }
     }
 
     /// Takes all of the ciphertext and appends what it decrypts to.
     ///
     /// After an error an alert may be waiting: [`TlsSession::wants_write`] tells.
     pub fn receive(&mut self, ciphertext: &[u8], plaintext: &mut Vec<u8>) -> Result<Received, TlsFault> {
-        let mut rest = ciphertext;
-        let mut received = Received::Open;
-        while !rest.is_empty() && received == Received::Open {
-            received = match &mut self.state {
-                State::ExpectHello { .. } => self.receive_hello(&mut rest, plaintext)?,
-                State::Live { connection, .. } => receive_records(connection, &mut rest, plaintext)?,
-                State::Failed { .. } => return Err(TlsFault::AfterFailure),
-            };
+        let received = self.take_in(ciphertext, plaintext);
+        if received.is_err() {
+            self.state = State::Failed;
         }
-        Ok(received)
+        received
     }
 
     /// Whether the handshake is still going on.
     pub fn is_handshaking(&self) -> bool {
-        match &self.state {
-            State::ExpectHello { .. } => true,
-            State::Live { connection, .. } => connection.is_handshaking(),
-            State::Failed { .. } => false,
-        }
+        matches!(self.state, State::Handshaking(_))
     }
 
     /// Encrypts the plaintext into the session's queue of records, which the caller bounds by writing it out first.
     pub fn send(&mut self, plaintext: &[u8]) -> io::Result<()> {
         match &mut self.state {
-            State::Live { connection, .. } => connection.writer().write_all(plaintext),
+            State::Established(session) => {
+                session.records.send(plaintext, &mut self.output).map_err(io::Error::other)
+            }
             _ => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
     /// Says that nothing more will be sent.
     pub fn send_close_notify(&mut self) {
-        if let State::Live { connection, .. } = &mut self.state {
-            connection.send_close_notify();
+        if let State::Established(session) = &mut self.state {
+            session.records.send_close_notify(&mut self.output);
         }
     }
 
     /// Whether records are waiting to be written to the peer.
     pub fn wants_write(&self) -> bool {
-        match &self.state {
-            State::ExpectHello { .. } => false,
-            State::Live { connection, .. } => connection.wants_write(),
-            State::Failed { alert } => alert.is_some(),
-        }
+        self.written < self.output.len()
     }
 
-    /// Writes waiting records; the count is of bytes that went out.
+    /// Writes waiting records; the count is of bytes that went out. An empty queue owns no memory.
     pub fn write_to(&mut self, output: &mut dyn Write) -> io::Result<usize> {
+        let written = output.write(&self.output[self.written..])?;
+        self.written += written;
+        if !self.wants_write() {
+            (self.output, self.written) = (Vec::new(), 0);
+        }
+        Ok(written)
+    }
+
+    /// Version, suite and channel bindings, given once; `None` until the handshake is complete.
+    pub fn take_facts(&mut self) -> Option<TlsFacts> {
         match &mut self.state {
-            State::ExpectHello { .. } => Ok(0),
-            State::Live { connection, .. } => connection.write_tls(output),
-            State::Failed { alert } => write_alert(alert, output),
+            State::Established(session) => session.facts.take(),
+            _ => None,
         }
     }
 
-    /// Version, suite and channel bindings; `None` until the handshake is complete.
-    pub fn facts(&self) -> Option<TlsFacts> {
-        let State::Live { connection, certificate } = &self.state else { return None };
-        if connection.is_handshaking() {
+    fn take_in(&mut self, ciphertext: &[u8], plaintext: &mut Vec<u8>) -> Result<Received, TlsFault> {
+        let mut rest = ciphertext;
+        if let State::Handshaking(session) = &mut self.state {
+            let joined = session.join(ciphertext);
+            let mut input = joined.as_deref().unwrap_or(ciphertext);
+            let Some(established) = session.shake_hands(&mut input, &mut self.output)? else {
+                return Ok(Received::Open);
+            };
+            self.state = State::Established(Box::new(established));
+            // What came behind the handshake came with the last part of the input.
+            rest = &ciphertext[ciphertext.len() - input.len()..];
+        }
+        match &mut self.state {
+            State::Established(session) => session.receive(rest, plaintext, &mut self.output),
+            _ => Err(TlsFault::AfterFailure),
+        }
+    }
+}
+
+impl Handshaking {
+    /// The input behind what is left of the last one, if something is.
+    fn join(&mut self, ciphertext: &[u8]) -> Option<Vec<u8>> {
+        if self.partial.is_empty() {
             return None;
         }
-        let suite = connection.negotiated_cipher_suite()?;
-        Some(TlsFacts {
-            version: match connection.protocol_version()? {
-                ProtocolVersion::TLSv1_3 => "TLSv1.3",
-                _ => "TLSv1.2",
-            },
-            cipher: suite.suite().as_str().unwrap_or("unknown"),
-            exporter: binding::exporter(connection),
-            server_end_point: certificate.server_end_point.clone(),
-        })
+        self.partial.extend_from_slice(ciphertext);
+        Some(std::mem::take(&mut self.partial))
     }
 
-    fn receive_hello(&mut self, rest: &mut &[u8], plaintext: &mut Vec<u8>) -> Result<Received, TlsFault> {
-        let State::ExpectHello { acceptor, certificates, host } = &mut self.state else {
-            return Ok(Received::Open);
-        };
-        acceptor.read_tls(rest).map_err(|_| TlsFault::Oversized)?;
-        let accepted = match acceptor.accept() {
-            Ok(None) => return Ok(Received::Open),
-            Ok(Some(accepted)) => accepted,
-            Err((error, alert)) => return Err(self.fail(error, alert)),
-        };
-        let server_name = accepted.client_hello().server_name().map(str::to_owned);
-        let Some(certificate) = certificates.choose(server_name.as_deref(), host.as_deref()) else {
-            self.state = State::Failed { alert: None };
-            return Err(TlsFault::NoCertificate);
-        };
-        self.go_live(accepted, certificate)?;
-        self.process_buffered(plaintext)
-    }
-
-    fn go_live(&mut self, accepted: Accepted, certificate: Arc<Certificate>) -> Result<(), TlsFault> {
-        match accepted.into_connection(Arc::clone(&certificate.config)) {
-            Ok(mut connection) => {
-                // The connection's task writes out what is waiting before it sends more, so the only bound that is
-                // needed is its own; a bound here would cut a large stanza in two.
-                connection.set_buffer_limit(None);
-                self.state = State::Live { connection: Box::new(connection), certificate };
-                Ok(())
+    /// Goes on with the input; the session, once the handshake is complete. What is left of the input is behind it.
+    fn shake_hands(
+        &mut self,
+        input: &mut &[u8],
+        output: &mut Vec<u8>,
+    ) -> Result<Option<Established>, TlsFault> {
+        while let Some(record) = next_record(input)? {
+            match &mut self.begun {
+                None => self.begun = self.begin(record, output)?,
+                Some(handshake) => handshake.receive(record, output)?,
             }
-            Err((error, alert)) => Err(self.fail(error, alert)),
+            if let Some(handshake) = self.begun.take_if(|handshake| handshake.is_complete()) {
+                let (records, facts) = handshake.complete()?;
+                return Ok(Some(Established { records, facts }));
+            }
+        }
+        self.partial = input.to_vec();
+        Ok(None)
+    }
+
+    /// Begins the handshake with the record that ends the ClientHello.
+    fn begin(&mut self, record: &[u8], output: &mut Vec<u8>) -> Result<Option<Handshake>, TlsFault> {
+        let Some(accepted) = accept(&mut self.acceptor, record, output)? else { return Ok(None) };
+        let server_name = accepted.client_hello().server_name().map(str::to_owned);
+        let certificate = self.certificates.choose(server_name.as_deref(), self.host.as_deref());
+        let certificate = certificate.ok_or(TlsFault::NoCertificate)?;
+        Handshake::begin(accepted, certificate, output).map(Some)
+    }
+}
+
+impl Established {
+    fn receive(
+        &mut self,
+        ciphertext: &[u8],
+        plaintext: &mut Vec<u8>,
+        output: &mut Vec<u8>,
+    ) -> Result<Received, TlsFault> {
+        self.records.receive(ciphertext, plaintext, output)?;
+        Ok(if self.records.is_closed() { Received::Closed } else { Received::Open })
+    }
+}
+
+/// The ClientHello, once the record that ends it is there.
+fn accept(
+    acceptor: &mut Acceptor,
+    mut record: &[u8],
+    output: &mut Vec<u8>,
+) -> Result<Option<Accepted>, TlsFault> {
+    loop {
+        // A slice never fails to be read, so an error means that rustls' bounded buffer is full.
+        acceptor.read_tls(&mut record).map_err(|_| TlsFault::Oversized)?;
+        match acceptor.accept() {
+            Ok(None) if !record.is_empty() => {}
+            Ok(accepted) => return Ok(accepted),
+            Err((error, mut alert)) => {
+                // Writing into a vector does not fail.
+                let _ = alert.write_all(output);
+                return Err(error.into());
+            }
         }
     }
-
-    /// Records that came in the same read as the ClientHello lie in rustls' buffer already.
-    fn process_buffered(&mut self, plaintext: &mut Vec<u8>) -> Result<Received, TlsFault> {
-        match &mut self.state {
-            State::Live { connection, .. } => process(connection, plaintext),
-            _ => Ok(Received::Open),
-        }
-    }
-
-    fn fail(&mut self, error: rustls::Error, alert: AcceptedAlert) -> TlsFault {
-        self.state = State::Failed { alert: Some(Box::new(alert)) };
-        TlsFault::Protocol(error)
-    }
-}
-
-fn receive_records(
-    connection: &mut ServerConnection,
-    rest: &mut &[u8],
-    plaintext: &mut Vec<u8>,
-) -> Result<Received, TlsFault> {
-    // A slice never fails to be read, so an error means that rustls' bounded buffer is full.
-    connection.read_tls(rest).map_err(|_| TlsFault::Oversized)?;
-    process(connection, plaintext)
-}
-
-fn process(connection: &mut ServerConnection, plaintext: &mut Vec<u8>) -> Result<Received, TlsFault> {
-    let state = connection.process_new_packets()?;
-    if state.plaintext_bytes_to_read() > 0 {
-        take_plaintext(connection, plaintext);
-    }
-    Ok(if state.peer_has_closed() { Received::Closed } else { Received::Open })
-}
-
-/// Moves the decrypted bytes out chunk by chunk, so that rustls keeps none of them.
-fn take_plaintext(connection: &mut ServerConnection, plaintext: &mut Vec<u8>) {
-    let mut reader = connection.reader();
-    while let Ok(chunk) = reader.fill_buf() {
-        if chunk.is_empty() {
-            break;
-        }
-        plaintext.extend_from_slice(chunk);
-        let taken = chunk.len();
-        reader.consume(taken);
-    }
-}
-
-fn write_alert(alert: &mut Option<Box<AcceptedAlert>>, output: &mut dyn Write) -> io::Result<usize> {
-    let Some(waiting) = alert else { return Ok(0) };
-    let written = waiting.write(output)?;
-    if written == 0 {
-        *alert = None;
-    }
-    Ok(written)
 }

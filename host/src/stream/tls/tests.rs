@@ -100,10 +100,10 @@ fn both_versions_carry_data_whole_and_byte_by_byte() {
             let client = client_config(&[&made.der], &[version], &[b"xmpp-client"]);
             let mut pair = Pair::new(client, "a.example", session(&certificates));
             assert!(pair.server.is_handshaking());
-            assert_eq!(pair.server.facts(), None);
+            assert_eq!(pair.server.take_facts(), None);
             pair.exchange(pace).unwrap();
             assert!(!pair.server.is_handshaking());
-            assert_eq!(pair.server.facts().unwrap().version, name);
+            assert_eq!(pair.server.take_facts().unwrap().version, name);
             assert_eq!(pair.client.alpn_protocol(), Some(&b"xmpp-client"[..]));
 
             pair.client.writer().write_all(b"to the server").unwrap();
@@ -157,7 +157,7 @@ fn the_exporter_is_the_same_on_both_ends_and_differs_between_sessions() {
         pair.exchange(Pace::Whole).unwrap();
         let theirs =
             pair.client.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[])).unwrap();
-        assert_eq!(pair.server.facts().unwrap().exporter, Some(theirs));
+        assert_eq!(pair.server.take_facts().unwrap().exporter, Some(theirs));
         seen.push(theirs);
     }
     assert_ne!(seen[0], seen[1]);
@@ -173,7 +173,7 @@ fn the_server_end_point_is_the_hash_that_the_certificates_signature_uses() {
         let mut pair = Pair::new(client, "a.example", session(&load(&[&made])));
         pair.exchange(Pace::Whole).unwrap();
         let expected = hash.map(|hash| digest(hash, &made.der).as_ref().into());
-        assert_eq!(pair.server.facts().unwrap().server_end_point, expected);
+        assert_eq!(pair.server.take_facts().unwrap().server_end_point, expected);
     }
 }
 
