@@ -1,0 +1,190 @@
+use super::*;
+use moult_plugin_api::abi::v1::registration::HOOK;
+use moult_plugin_api::hooks::name;
+use moult_plugin_api::serde_json::json;
+use moult_plugin_api::testing::{FakeHost, HookResult, Instance, IqResult};
+
+const ALICE: &str = "alice@example.org/x";
+const EVE: &str = "eve@example.org/x";
+
+fn server(options: &str) -> (FakeHost, Instance) {
+    let host = FakeHost::new("example.org");
+    let module = host.start::<Blocking>(options);
+    (host, module)
+}
+
+fn items(jids: &[&str]) -> String {
+    jids.iter().map(|jid| format!("<item jid='{jid}'/>")).collect()
+}
+
+fn set(module: &Instance, from: &str, action: &str, jids: &[&str]) -> IqResult {
+    module.iq_set(from, "alice@example.org", &format!("<{action} xmlns='{NS}'>{}</{action}>", items(jids)))
+}
+
+fn listed(module: &Instance) -> Vec<String> {
+    let list =
+        module.iq_get(ALICE, "alice@example.org", &format!("<blocklist xmlns='{NS}'/>")).unwrap().unwrap();
+    list.elements().map(|item| item.attr_s("jid").to_owned()).collect()
+}
+
+fn inbound(module: &Instance, from: &str, to: &str, stanza: &str) -> HookResult {
+    module.hook(name::FILTER_PACKET, from, to, &json!({}), stanza)
+}
+
+fn outbound(module: &Instance, to: &str, stanza: &str) -> HookResult {
+    module.hook(name::USER_SEND_PACKET, ALICE, to, &json!({}), stanza)
+}
+
+fn passes(result: HookResult) -> bool {
+    matches!(result, HookResult::Continued(_))
+}
+
+fn stopped_for(result: HookResult) -> String {
+    match result {
+        HookResult::Stopped { reason, body: None } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn addresses_are_blocked_listed_and_unblocked() {
+    let (_host, module) = server("{}");
+    assert_eq!(listed(&module), [""; 0]);
+    assert_eq!(
+        set(&module, ALICE, "block", &["Eve@example.org", "spam.example", "eve@example.org"]),
+        Ok(None)
+    );
+    assert_eq!(listed(&module), ["eve@example.org", "spam.example"]);
+    assert_eq!(set(&module, ALICE, "unblock", &["spam.example", "never@blocked"]), Ok(None));
+    assert_eq!(listed(&module), ["eve@example.org"]);
+    assert_eq!(set(&module, ALICE, "unblock", &[]), Ok(None));
+    assert_eq!(listed(&module), [""; 0]);
+}
+
+#[test]
+fn stanzas_pass_unseen_while_nobody_blocks_anybody() {
+    let (host, module) = server("{}");
+    let stanza_hooks = || host.registered(HOOK).iter().filter(|name| name.ends_with("packet")).count();
+    assert_eq!(stanza_hooks(), 0);
+    set(&module, ALICE, "block", &["eve@example.org"]).unwrap();
+    set(&module, ALICE, "block", &["mallory@example.org"]).unwrap();
+    assert_eq!(stanza_hooks(), 2);
+    set(&module, ALICE, "unblock", &[]).unwrap();
+    assert_eq!(stanza_hooks(), 0);
+}
+
+#[test]
+fn what_a_blocked_address_sends_does_not_arrive() {
+    let (host, module) = server("{}");
+    set(&module, ALICE, "block", &["eve@example.org"]).unwrap();
+    let alice = "alice@example.org";
+    assert_eq!(stopped_for(inbound(&module, EVE, alice, "<message id='1' type='chat'/>")), "answered");
+    let error = &host.take_routed()[0];
+    assert_eq!((error.from.as_str(), error.to.as_str()), (alice, EVE));
+    let element = error.element();
+    assert_eq!((element.attr_s("type"), element.attr_s("id")), ("error", "1"));
+    assert!(element.subtag("error").unwrap().subtag("service-unavailable").is_some());
+    for silent in ["<message type='headline'/>", "<message type='error'/>"] {
+        assert_eq!(stopped_for(inbound(&module, EVE, alice, silent)), "answered");
+    }
+    assert_eq!(stopped_for(inbound(&module, EVE, alice, "<presence/>")), "service-unavailable");
+    assert_eq!(stopped_for(inbound(&module, EVE, ALICE, "<iq type='get' id='1'/>")), "service-unavailable");
+    assert_eq!(host.routed(), []);
+    assert!(passes(inbound(&module, "bob@example.org/x", alice, "<message/>")));
+    assert!(passes(inbound(&module, ALICE, "bob@example.org", "<message/>")));
+    assert_eq!(host.counter("blocked"), 3);
+}
+
+#[test]
+fn the_blockers_presence_is_not_told_to_whom_it_blocks() {
+    let (_host, module) = server("{}");
+    set(&module, ALICE, "block", &["eve@example.org"]).unwrap();
+    assert!(!passes(inbound(&module, ALICE, "eve@example.org", "<presence/>")));
+    assert!(passes(inbound(&module, ALICE, "eve@example.org", "<presence type='unavailable'/>")));
+    assert!(passes(inbound(&module, ALICE, "bob@example.org", "<presence/>")));
+}
+
+#[test]
+fn what_goes_to_a_blocked_address_comes_back_and_says_why() {
+    let (host, module) = server("{}");
+    set(&module, ALICE, "block", &["eve@example.org"]).unwrap();
+    assert_eq!(
+        stopped_for(outbound(&module, "eve@example.org/y", "<message id='7'><body>x</body></message>")),
+        "answered"
+    );
+    let error = &host.take_routed()[0];
+    assert_eq!((error.from.as_str(), error.to.as_str()), ("eve@example.org/y", ALICE));
+    let element = error.element();
+    assert!(element.subtag("body").is_none() && element.attr_s("id") == "7");
+    let error = element.subtag("error").unwrap();
+    assert!(error.attr_s("type") == "cancel" && error.subtag("not-acceptable").is_some());
+    assert!(error.subtag_ns("blocked", "urn:xmpp:blocking:errors").is_some());
+    assert!(!passes(outbound(&module, EVE, "<iq type='result' id='1'/>")));
+    assert_eq!(host.take_routed(), []);
+    for passed in ["<presence type='unavailable'/>", "<presence type='unsubscribe'/>"] {
+        assert!(passes(outbound(&module, "eve@example.org", passed)));
+    }
+    assert!(passes(outbound(&module, "bob@example.org", "<message/>")));
+    assert!(passes(outbound(&module, "", "<presence/>")));
+}
+
+#[test]
+fn clients_that_asked_for_the_list_are_told_of_changes_by_the_account() {
+    use std::sync::{Arc, Mutex};
+    let (host, module) = server("{}");
+    let pushed = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&pushed);
+    host.answer_iqs(move |iq| {
+        let payload = iq.elements().next().unwrap();
+        let item = payload.subtag("item").map_or("", |item| item.attr_s("jid")).to_owned();
+        assert_eq!(iq.attr_s("from"), "alice@example.org");
+        seen.lock().unwrap().push((iq.attr_s("to").to_owned(), payload.name().to_owned(), item));
+        Some(Element::new("iq").with_attr("type", "result"))
+    });
+    listed(&module);
+    set(&module, "alice@example.org/other", "block", &["eve@example.org"]).unwrap();
+    set(&module, ALICE, "unblock", &[]).unwrap();
+    host.run();
+    let expected = [(ALICE, "block", "eve@example.org"), (ALICE, "unblock", "")];
+    assert_eq!(
+        *pushed.lock().unwrap(),
+        expected.map(|(to, name, item)| (to.into(), name.into(), item.into()))
+    );
+    module.hook(name::SESSION_CLOSED, ALICE, "", &json!({}), "");
+    set(&module, ALICE, "block", &["eve@example.org"]).unwrap();
+    host.run();
+    assert_eq!(pushed.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn bad_requests_are_refused_with_the_conditions_of_the_xep() {
+    let (_host, module) = server(r#"{"max_items": 2}"#);
+    let condition = |result: IqResult| result.unwrap_err().condition;
+    assert_eq!(condition(set(&module, EVE, "block", &["x@y"])), Condition::Forbidden);
+    assert_eq!(condition(set(&module, ALICE, "block", &[])), Condition::BadRequest);
+    assert_eq!(condition(set(&module, ALICE, "block", &["a@b@c"])), Condition::JidMalformed);
+    assert_eq!(condition(set(&module, ALICE, "blocklist", &[])), Condition::BadRequest);
+    assert_eq!(condition(set(&module, ALICE, "block", &["a", "b", "c"])), Condition::ResourceConstraint);
+    let odd = format!("<block xmlns='{NS}'><other jid='a@b'/></block>");
+    assert_eq!(condition(module.iq_set(ALICE, "alice@example.org", &odd)), Condition::BadRequest);
+    assert_eq!(listed(&module), [""; 0]);
+}
+
+#[test]
+fn lists_hold_over_a_swap_and_a_restart_and_go_with_the_account() {
+    let (host, old) = server("{}");
+    listed(&old);
+    set(&old, ALICE, "block", &["eve@example.org"]).unwrap();
+    let (schema, state) = old.export_state().unwrap();
+    let new = host.start_swap::<Blocking>("{}");
+    new.import_state(schema, &state).unwrap();
+    assert!(new.import_state(2, &state).is_err());
+    old.stop(StopReason::Swap);
+    assert!(!passes(inbound(&new, EVE, ALICE, "<message/>")));
+    drop(new);
+    let restarted = host.start::<Blocking>("{}");
+    assert!(!passes(inbound(&restarted, EVE, ALICE, "<message/>")));
+    restarted.hook(name::USER_REMOVED, "alice@example.org", "", &json!({}), "");
+    assert!(passes(inbound(&restarted, EVE, ALICE, "<message/>")));
+    assert_eq!(host.stored("lists", "alice@example.org"), None);
+}
