@@ -5,6 +5,8 @@ use moult_plugin_api::prelude::*;
 use moult_plugin_api::sdk::ErrorType;
 use std::sync::PoisonError;
 
+/// After whoever tells contacts.
+const LAST: i32 = 90;
 /// Before archives, copies and everything else that would keep or spread a stanza.
 const FIRST: i32 = 10;
 
@@ -21,6 +23,7 @@ impl Blocking {
             gate.0 = vec![
                 self.host.on_user_send_packet(FIRST, Self::outbound)?,
                 self.host.on_filter_packet(FIRST, Self::inbound)?,
+                self.host.on_contacts(LAST, Self::contacts)?,
             ];
         } else if !needed {
             for registration in gate.0.drain(..) {
@@ -47,13 +50,23 @@ impl Blocking {
         Packet::answered()
     }
 
+    /// The error goes into the client's mailbox at once: on the usual way this gate would take it for one of the blocked address.
     fn send_back(&self, stanza: &Stanza<'_>) {
         let Ok(element) = stanza.element() else { return };
         let mut error = StanzaError::new(Condition::NotAcceptable, "You have blocked this address.");
         error.kind = ErrorType::Cancel;
         let blocked = Element::new("blocked").with_ns("urn:xmpp:blocking:errors");
-        let reply = error_reply(element).with_child(error.to_element().with_child(blocked));
-        if let Err(error) = self.host.route_element(stanza.to(), stanza.from(), &reply) {
+        let reply = error_reply(element)
+            .with_attr("from", stanza.to().as_str())
+            .with_attr("to", stanza.from().as_str())
+            .with_child(error.to_element().with_child(blocked));
+        let (host, client) = (self.host.clone(), stanza.from().borrowed().into_owned());
+        let sent = self.host.spawn(async move {
+            if let Err(error) = host.deliver(&client, Among::Connected, &reply).await {
+                debug!(host.about(&client), "an error was not sent: {error}");
+            }
+        });
+        if let Err(error) = sent {
             debug!(self.host.about(stanza.from()), "an error was not sent: {error}");
         }
     }

@@ -1,18 +1,20 @@
 //! The blocking command (XEP-0191): nothing from a blocked address reaches its blocker, and nothing goes there.
 //!
 //! Block lists lie in the store and, all of them, in memory, where stanzas are judged. As long as nobody on the vhost blocks
-//! anybody, no hook is registered and stanzas pass as if the module were not there; with the first list the two hooks appear,
-//! with the last one they go. With them, a stanza of somebody who blocks nobody costs two look-ups and no allocation.
+//! anybody, no hook is registered and stanzas pass as if the module were not there; with the first list the hooks appear, with
+//! the last one they go. With them, a stanza of somebody who blocks nobody costs two look-ups and no allocation.
 //!
 //! What is sent to a blocked address comes back with `not-acceptable`. Of what a blocked address sends, presence and headlines
 //! vanish, messages and requests are answered with `service-unavailable`, as if there were no such account. The blocked contact
 //! sees the blocker go offline, and come back when it is unblocked, where it was subscribed to its presence. All of the
 //! owner's clients that asked for the list are told of changes, over a swap as well.
 
+mod contacts;
 mod gate;
 mod lists;
 mod rules;
 
+use contacts::Hidden;
 use gate::Gate;
 use moult_plugin_api::hooks::{AccountArgs, SessionClosed};
 use moult_plugin_api::prelude::*;
@@ -46,6 +48,8 @@ pub struct Blocking {
     rules: RwLock<Rules>,
     /// Full JIDs of clients that asked for their list: they are told of changes (XEP-0191 3.3).
     told: Mutex<BTreeSet<String>>,
+    /// Contacts that would see the account, were they not blocked.
+    hidden: Mutex<Hidden>,
     gate: Mutex<Gate>,
 }
 
@@ -54,6 +58,7 @@ pub struct Blocking {
 #[serde(crate = "moult_plugin_api::serde", default)]
 struct State {
     told: BTreeSet<String>,
+    hidden: Hidden,
 }
 
 impl Module for Blocking {
@@ -70,6 +75,7 @@ impl Module for Blocking {
             options,
             rules: RwLock::new(Rules::from_lists(stored_lists(host)?)),
             told: Mutex::default(),
+            hidden: Mutex::default(),
             gate: Mutex::default(),
         };
         this.adjust_gate()?;
@@ -77,7 +83,7 @@ impl Module for Blocking {
     }
 
     fn export_state(&self) -> Option<(u32, Vec<u8>)> {
-        let state = State { told: self.told().clone() };
+        let state = State { told: self.told().clone(), hidden: self.hidden().clone() };
         Some((SCHEMA, serde_json::to_vec(&state).expect("texts are JSON")))
     }
 
@@ -88,6 +94,7 @@ impl Module for Blocking {
         }
         let state: State = serde_json::from_slice(bytes)?;
         *self.told() = state.told;
+        *self.hidden() = state.hidden;
         self.replace_rules(Rules::from_lists(stored_lists(&self.host)?));
         Ok(self.adjust_gate()?)
     }
@@ -110,6 +117,10 @@ impl Blocking {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn hidden(&self) -> MutexGuard<'_, Hidden> {
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The store first: what is acknowledged holds.
     async fn keep(&self, account: &str, list: BlockList) -> Result<(), HostError> {
         if list.is_empty() {
@@ -129,6 +140,7 @@ impl Blocking {
         if let Err(error) = self.keep(account.jid.as_str(), BlockList::default()).await {
             error!(self.host.about(&account.jid), "the block list of a removed account stays: {error}");
         }
+        self.hidden().forget(account.jid.as_str());
     }
 }
 

@@ -44,7 +44,9 @@ impl Blocking {
             let text = format!("{} addresses can be blocked", self.options.max_items);
             return Err(StanzaError::new(Condition::ResourceConstraint, text));
         }
+        let seeing = self.seeing(&owner).await;
         self.keep(owner.as_str(), list).await?;
+        self.hide_and_show(&owner, seeing).await;
         self.push(&owner, "block", &items);
         Ok(())
     }
@@ -62,6 +64,7 @@ impl Blocking {
             list
         };
         self.keep(owner.as_str(), list).await?;
+        self.hide_and_show(&owner, Vec::new()).await;
         self.push(&owner, "unblock", &items);
         Ok(())
     }

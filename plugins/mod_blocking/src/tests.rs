@@ -64,11 +64,13 @@ fn addresses_are_blocked_listed_and_unblocked() {
 #[test]
 fn stanzas_pass_unseen_while_nobody_blocks_anybody() {
     let (host, module) = server("{}");
-    let stanza_hooks = || host.registered(HOOK).iter().filter(|name| name.ends_with("packet")).count();
+    let lasting = [name::SESSION_CLOSED, name::USER_REMOVED];
+    let stanza_hooks =
+        || host.registered(HOOK).iter().filter(|name| !lasting.contains(&name.as_str())).count();
     assert_eq!(stanza_hooks(), 0);
     set(&module, ALICE, "block", &["eve@example.org"]).unwrap();
     set(&module, ALICE, "block", &["mallory@example.org"]).unwrap();
-    assert_eq!(stanza_hooks(), 2);
+    assert_eq!(stanza_hooks(), 3);
     set(&module, ALICE, "unblock", &[]).unwrap();
     assert_eq!(stanza_hooks(), 0);
 }
@@ -105,22 +107,58 @@ fn the_blockers_presence_is_not_told_to_whom_it_blocks() {
 }
 
 #[test]
+fn a_blocked_contact_sees_the_blocker_leave_and_come_back() {
+    use moult_plugin_api::hooks::ContactsAnswer;
+    use moult_plugin_api::serde_json::from_slice;
+    let (host, module) = server("{}");
+    let contacts = [("eve@example.org", Subscription::Both), ("bob@example.org", Subscription::From)];
+    host.set_contacts("alice@example.org", &contacts);
+    let changes = || -> Vec<_> {
+        let changes = host.take_contact_changes().into_iter();
+        changes.map(|change| (change.contact, change.subscription)).collect()
+    };
+    set(&module, ALICE, "block", &["eve@example.org", "stranger@example.org"]).unwrap();
+    assert_eq!(changes(), [("eve@example.org".to_owned(), Subscription::To)]);
+    // Whenever the server asks for contacts anew, the blocked one does not see the account.
+    let known = json!({"contacts": [{"jid": "eve@example.org", "subscription": "both"}, {"jid": "bob@example.org", "subscription": "from"}]});
+    let HookResult::Continued(told) =
+        module.hook(name::CONTACTS, "alice@example.org", "", &json!({}), &known.to_string())
+    else {
+        panic!()
+    };
+    let told: ContactsAnswer = from_slice(&told).unwrap();
+    assert_eq!(
+        told.contacts.iter().map(|c| c.subscription).collect::<Vec<_>>(),
+        [Subscription::To, Subscription::From]
+    );
+    let (schema, state) = module.export_state().unwrap();
+    module.import_state(schema, &state).unwrap();
+    set(&module, ALICE, "unblock", &["stranger@example.org"]).unwrap();
+    assert_eq!(changes(), []);
+    set(&module, ALICE, "unblock", &[]).unwrap();
+    assert_eq!(changes(), [("eve@example.org".to_owned(), Subscription::Both)]);
+}
+
+#[test]
 fn what_goes_to_a_blocked_address_comes_back_and_says_why() {
     let (host, module) = server("{}");
+    host.add_session(ALICE, 0);
     set(&module, ALICE, "block", &["eve@example.org"]).unwrap();
     assert_eq!(
         stopped_for(outbound(&module, "eve@example.org/y", "<message id='7'><body>x</body></message>")),
         "answered"
     );
-    let error = &host.take_routed()[0];
-    assert_eq!((error.from.as_str(), error.to.as_str()), ("eve@example.org/y", ALICE));
-    let element = error.element();
+    host.run();
+    let sent = host.take_delivered().remove(0);
+    let element = sent.stanza;
+    assert_eq!((sent.session.as_str(), element.attr_s("from")), (ALICE, "eve@example.org/y"));
     assert!(element.subtag("body").is_none() && element.attr_s("id") == "7");
     let error = element.subtag("error").unwrap();
     assert!(error.attr_s("type") == "cancel" && error.subtag("not-acceptable").is_some());
     assert!(error.subtag_ns("blocked", "urn:xmpp:blocking:errors").is_some());
     assert!(!passes(outbound(&module, EVE, "<iq type='result' id='1'/>")));
-    assert_eq!(host.take_routed(), []);
+    host.run();
+    assert!(host.take_routed().is_empty() && host.take_delivered().is_empty());
     for passed in ["<presence type='unavailable'/>", "<presence type='unsubscribe'/>"] {
         assert!(passes(outbound(&module, "eve@example.org", passed)));
     }
