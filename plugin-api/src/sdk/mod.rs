@@ -28,6 +28,7 @@ pub mod register;
 mod stanza;
 pub mod store;
 mod timer;
+mod turns;
 
 pub use crate::glue::{process_time, utc_offset};
 pub use command::{CommandAnswer, CommandArg, CommandError, CommandEvent, CommandSpec, Request};
@@ -49,3 +50,4 @@ pub use presence::Among;
 pub use register::Registration;
 pub use stanza::Stanza;
 pub use timer::{Tick, TimerEvent};
+pub use turns::{Take, Turn, Turns};

@@ -10,6 +10,12 @@ pub const DATA_FORMS: &str = "jabber:x:data";
 pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
 /// XEP-0030: items of an entity.
 pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
+/// RFC 6121 2: rosters.
+pub const ROSTER: &str = "jabber:iq:roster";
+/// RFC 6121 2.6: roster versioning, a stream feature.
+pub const ROSTER_VERSIONING: &str = "urn:xmpp:features:rosterver";
+/// RFC 6121 3.4: pre-approved subscriptions, a stream feature.
+pub const PRE_APPROVAL: &str = "urn:xmpp:features:pre-approval";
 /// XEP-0077: in-band registration.
 pub const REGISTER: &str = "jabber:iq:register";
 /// XEP-0092: software version.
