@@ -1,8 +1,8 @@
 //! Hooks that see a stanza.
 
-use super::{Hook, Verdict};
+use super::{Hook, Verdict, args};
 use crate::abi::v1::Call;
-use crate::hooks::name;
+use crate::hooks::{SubscriptionArgs, name};
 use crate::sdk::element::Element;
 use crate::sdk::handler::{Answer, Event};
 use crate::sdk::{Condition, Host, Stanza};
@@ -119,10 +119,40 @@ stanza_hooks! {
     UserReceivePacketEvent = USER_RECEIVE_PACKET -> Packet;
     /// Every routed stanza.
     FilterPacketEvent = FILTER_PACKET -> Packet;
-    /// A subscription stanza between bare JIDs.
-    SubscriptionPacketEvent = SUBSCRIPTION_PACKET -> Taken;
     /// A message that no resource took.
     OfflineMessageEvent = OFFLINE_MESSAGE -> Taken;
     /// A message or presence to the vhost itself.
     LocalPacketEvent = LOCAL_PACKET -> Taken;
+}
+
+/// A stanza that manages a subscription.
+#[derive(Debug, Clone)]
+pub struct SubscriptionPacket<'a> {
+    /// Whether this is the sender's side. Both accounts may belong to one vhost, so the addresses do not tell.
+    pub outbound: bool,
+    /// The stanza, between bare JIDs.
+    pub stanza: Stanza<'a>,
+}
+
+/// A subscription stanza between bare JIDs.
+#[derive(Debug)]
+pub struct SubscriptionPacketEvent;
+
+impl Event for SubscriptionPacketEvent {
+    type Arg<'a> = SubscriptionPacket<'a>;
+    type Answer = Taken;
+
+    fn read<'a>(_: &'a Host, call: &'a Call<'a>) -> Result<Self::Arg<'a>, String> {
+        let args: SubscriptionArgs = args(call)?;
+        let stanza = Stanza::borrowed(call.from.as_str(), call.to.as_str(), "", call.body.as_slice());
+        Ok(SubscriptionPacket { outbound: args.direction == "out", stanza })
+    }
+
+    fn own(packet: Self::Arg<'_>) -> Self::Arg<'static> {
+        SubscriptionPacket { outbound: packet.outbound, stanza: packet.stanza.into_owned() }
+    }
+}
+
+impl Hook for SubscriptionPacketEvent {
+    const NAME: &'static str = name::SUBSCRIPTION_PACKET;
 }
