@@ -70,15 +70,13 @@ impl Roster {
 
     /// Section 3.4: a permission before the request is noted and goes nowhere; a denial takes it back.
     fn note_approval(&self, kind: Kind, passes: bool, item: &mut Item) {
-        match kind {
-            Kind::Subscribed if !passes && !item.subscription.has_from() => {
-                if self.options.pre_approval {
-                    item.approved = true;
-                    item.listed = true;
-                }
-            }
-            Kind::Unsubscribed => item.approved = false,
-            _ => {}
+        let in_advance = kind == Kind::Subscribed && !passes && !item.subscription.has_from();
+        if in_advance && self.options.pre_approval {
+            item.approved = true;
+            item.listed = true;
+        }
+        if kind == Kind::Unsubscribed {
+            item.approved = false;
         }
     }
 
