@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Auth, Http, Limits, Listener, ListenerKind, LoadPolicy, Log, LogFormat, LogLevel, Mechanism, Modules,
-    Purge, Server, Tls, TlsVersion, Watch,
+    Auth, ClientState, Http, Limits, Listener, ListenerKind, LoadPolicy, Log, LogFormat, LogLevel, Mechanism,
+    Modules, Purge, Server, StreamManagement, Tls, TlsVersion, Watch,
 };
 
 const KIB: usize = 1024;
@@ -92,6 +92,28 @@ impl Default for Limits {
 impl Default for Auth {
     fn default() -> Auth {
         Auth { mechanisms: Mechanism::ALL.to_vec(), scram_iterations: 10_000 }
+    }
+}
+
+impl Default for StreamManagement {
+    fn default() -> StreamManagement {
+        StreamManagement {
+            enabled: true,
+            resume_timeout: Duration::from_secs(300),
+            max_detached: 10_000,
+            queue_items: 1_000,
+            queue_bytes: 4 * MIB,
+            ack_every: 5,
+            ack_after: Duration::from_secs(1),
+            ack_timeout: Duration::from_secs(60),
+            location: None,
+        }
+    }
+}
+
+impl Default for ClientState {
+    fn default() -> ClientState {
+        ClientState { enabled: true, queue_items: 100 }
     }
 }
 

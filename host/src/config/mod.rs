@@ -19,6 +19,7 @@ pub mod modules;
 pub mod options;
 pub mod permissions;
 pub mod server;
+pub mod stream_management;
 pub mod tls;
 pub mod units;
 pub mod vhost;
@@ -51,6 +52,7 @@ pub use modules::{
 pub use permissions::PermissionGroup;
 pub use secret::Secret;
 pub use server::{Auth, ConflictPolicy, Mechanism, Server, Session};
+pub use stream_management::{ClientState, StreamManagement};
 pub use tls::{Certificate, Tls, TlsVersion};
 pub use vhost::Vhost;
 
@@ -75,6 +77,10 @@ pub struct Config {
     pub auth: Auth,
     /// Rules for bound resources.
     pub session: Session,
+    /// What is kept for clients that lose their connection.
+    pub stream_management: StreamManagement,
+    /// What is held back from clients that sleep.
+    pub client_state: ClientState,
     /// Health, metrics and the admin API.
     pub http: Http,
     /// Who may call which command from where, by group name.
@@ -164,6 +170,8 @@ impl Config {
             shapers,
             auth: Auth::read(root.section("auth")),
             session: Session::read(root.section("session")),
+            stream_management: StreamManagement::read(root.section("stream_management")),
+            client_state: ClientState::read(root.section("client_state")),
             http: Http::read(root.section("http")),
             permissions: permissions
                 .map(|(name, inner)| (name.to_owned(), PermissionGroup::read(inner)))

@@ -16,6 +16,8 @@ pub(super) struct Intervals {
     pub keepalive: Option<Duration>,
     /// Silence of the peer before its stream ends.
     pub idle: Option<Duration>,
+    /// When stream management has something to do.
+    pub management: Option<Instant>,
 }
 
 /// A deadline that has passed.
@@ -35,6 +37,8 @@ pub(super) enum Expired {
     Idle,
     /// The peer has been silent for a while.
     Keepalive,
+    /// Stream management has something to do; it looks itself what, and sets its deadline anew.
+    Management,
     /// The shaper's pause is over.
     Resume,
 }
@@ -76,6 +80,11 @@ impl Deadlines {
         self.kept_alive = None;
     }
 
+    /// When the peer has sent something last.
+    pub(super) fn heard_at(&self) -> Instant {
+        self.heard
+    }
+
     /// The first deadline that has passed, which is thereby over. Silence only counts on a bound stream.
     pub(super) fn expired(&mut self, now: Instant, silence: Option<&Intervals>) -> Option<Expired> {
         let single = [
@@ -93,6 +102,9 @@ impl Deadlines {
             }
         }
         let silence = silence?;
+        if silence.management.is_some_and(|end| end <= now) {
+            return Some(Expired::Management);
+        }
         if self.idle_end(silence).is_some_and(|end| end <= now) {
             self.heard(now);
             return Some(Expired::Idle);
@@ -119,7 +131,10 @@ impl Deadlines {
     fn next(&self, silence: Option<&Intervals>) -> Option<Instant> {
         let single = [self.farewell, self.close, self.write, self.handshake, self.negotiation, self.resume];
         let silent = silence.and_then(|silence| {
-            [self.idle_end(silence), self.keepalive_end(silence)].into_iter().flatten().min()
+            [self.idle_end(silence), self.keepalive_end(silence), silence.management]
+                .into_iter()
+                .flatten()
+                .min()
         });
         single.into_iter().flatten().chain(silent).min()
     }
@@ -141,7 +156,7 @@ mod tests {
 
     fn silence(keepalive: u64, idle: u64) -> Intervals {
         let seconds = |count| (count > 0).then(|| Duration::from_secs(count));
-        Intervals { keepalive: seconds(keepalive), idle: seconds(idle) }
+        Intervals { keepalive: seconds(keepalive), idle: seconds(idle), management: None }
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::admission::{Connections, Phase};
+use super::resumption::Resumptions;
 use super::settings::ConnectionSettings;
 use crate::session::MailboxSender;
 use crate::stream::StreamEvents;
@@ -21,10 +22,11 @@ pub trait Inward: StreamEvents<Outbox = MailboxSender> {}
 impl<E: StreamEvents<Outbox = MailboxSender>> Inward for E {}
 
 /// The client connections of this process: their way inwards, certificates, rules and number.
-pub struct Hub<E> {
+pub struct Hub<E: Inward> {
     pub(super) events: E,
     pub(super) certificates: Arc<Certificates>,
     pub(super) connections: Arc<Connections>,
+    pub(super) resumptions: Arc<Resumptions<E::Session>>,
     settings: ArcSwap<ConnectionSettings>,
 }
 
@@ -35,13 +37,16 @@ pub struct ConnectionCounts {
     pub total: usize,
     /// Of peers that have not logged in.
     pub unauthenticated: usize,
+    /// Sessions that wait for their clients to come back; they have none.
+    pub detached: usize,
 }
 
 impl<E: Inward> Hub<E> {
     /// A hub without connections.
     pub fn new(events: E, certificates: Arc<Certificates>, settings: ConnectionSettings) -> Self {
         let connections = Arc::new(Connections::new(settings.limits));
-        Self { events, certificates, connections, settings: ArcSwap::from_pointee(settings) }
+        let (resumptions, settings) = (Resumptions::new(), ArcSwap::from_pointee(settings));
+        Self { events, certificates, connections, resumptions, settings }
     }
 
     /// The way inwards.
@@ -65,6 +70,7 @@ impl<E: Inward> Hub<E> {
         ConnectionCounts {
             total: self.connections.count(),
             unauthenticated: self.connections.unauthenticated(),
+            detached: self.resumptions.detached(),
         }
     }
 
@@ -72,7 +78,8 @@ impl<E: Inward> Hub<E> {
     /// is cut. Listeners have to be stopped before. The number of connections that were cut.
     pub async fn shut_down(&self, deadline: Duration) -> usize {
         self.connections.enter(Phase::Closing);
-        if tokio::time::timeout(deadline, self.connections.emptied()).await.is_ok() {
+        let emptied = async { tokio::join!(self.connections.emptied(), self.resumptions.emptied()) };
+        if tokio::time::timeout(deadline, emptied).await.is_ok() {
             return 0;
         }
         let left = self.connections.count();

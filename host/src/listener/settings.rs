@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::admission::ConnectionLimits;
 use super::deadlines::Intervals;
 use super::shaper::Rate;
-use crate::config::{Config, Listener, ListenerKind};
+use crate::config::{Config, Listener, ListenerKind, StreamManagement};
 use crate::session::MailboxLimits;
 use crate::stream::StreamSettings;
 
@@ -42,6 +42,8 @@ pub struct ConnectionSettings {
     pub farewell_timeout: Duration,
     /// The bounds of the mailbox.
     pub mailbox: MailboxLimits,
+    /// Stream management.
+    pub management: StreamManagement,
 }
 
 /// One socket to accept on.
@@ -78,11 +80,12 @@ impl ConnectionSettings {
                 bytes: limits.mailbox_bytes,
                 stalled_after: limits.write_timeout,
             },
+            management: config.stream_management.clone(),
         }
     }
 
     pub(super) fn silence(&self) -> Intervals {
-        Intervals { keepalive: self.keepalive_interval, idle: self.idle_timeout }
+        Intervals { keepalive: self.keepalive_interval, idle: self.idle_timeout, management: None }
     }
 }
 

@@ -19,7 +19,7 @@ impl Router {
         if let Some((old, farewell)) = replaced {
             self.uncancelled(self.announce_end(&old, farewell)).await;
         }
-        self.tell(HookPoint::SessionOpened, &session, None, || opened(session.info())).await;
+        self.tell(HookPoint::SessionOpened, &session, None, || opened(&session.info())).await;
         Ok(session)
     }
 

@@ -14,7 +14,7 @@ use crate::plugin::hook::HookPoint;
 use crate::plugin::registration::IqTarget;
 use crate::session::{BindRequest, BoundSession, MailboxSender, SessionInfo};
 use crate::stanza::{Jid, Stanza, StanzaError, StanzaErrorCondition, ns};
-use crate::stream::{self, FeatureStage, LoginEnd, StreamEvents, StreamHost, Work};
+use crate::stream::{self, Client, FeatureStage, LoginEnd, StreamEvents, StreamHost, Work};
 
 /// Features of accounts that are announced on their streams.
 const OF_ACCOUNTS: [(&str, &str); 2] = [
@@ -120,20 +120,12 @@ impl StreamEvents for Streams {
 
     fn bind(&self, request: stream::BindRequest<MailboxSender>) -> Work<Result<BoundSession, StanzaError>> {
         let shared = Arc::clone(&self.0);
-        let info = SessionInfo {
-            peer: Some(request.peer),
-            connection: if request.direct_tls || request.tls.is_some() { "c2s_tls" } else { "c2s" },
-            mechanism: request.mechanism,
-            tls: request.tls,
-            stream_id: request.stream_id,
-            since: SystemTime::now(),
-        };
         let request = BindRequest {
             account: request.account,
             resource: request.resource,
             policy: shared.config().session.resource_conflict,
             mailbox: request.outbox,
-            info,
+            info: info(request.client, SystemTime::now()),
         };
         Box::pin(async move { shared.router.bind(request).await.map_err(|error| error.stanza_error()) })
     }
@@ -146,9 +138,28 @@ impl StreamEvents for Streams {
         self.0.router.from_session(session, stanza).rest()
     }
 
+    fn detached(&self, session: &BoundSession) {
+        session.detach();
+    }
+
+    fn resumed(&self, session: &BoundSession, client: Client) {
+        session.attach(info(client, session.info().since));
+    }
+
     fn ended(&self, session: BoundSession, unsent: Vec<Stanza>) -> Work<()> {
         let router = self.0.router.clone();
         Box::pin(async move { router.end_session(session, unsent).await })
+    }
+}
+
+fn info(client: Client, since: SystemTime) -> SessionInfo {
+    SessionInfo {
+        peer: Some(client.peer),
+        connection: if client.direct_tls || client.tls.is_some() { "c2s_tls" } else { "c2s" },
+        mechanism: client.mechanism,
+        tls: client.tls,
+        stream_id: client.stream_id,
+        since,
     }
 }
 

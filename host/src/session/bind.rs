@@ -132,9 +132,15 @@ impl Sessions {
         let writer = self.inner.table.write(account.bare_str());
         let current = writer.current();
         let (full, replaced) = settle_conflict(request.policy, wanted, &current)?;
-        if replaced.is_none() && current.len() >= limits.sessions_per_account {
-            return Err(BindError::TooManySessions(account.clone(), current.len()));
-        }
+        let replaced = match replaced {
+            None if current.len() >= limits.sessions_per_account => {
+                // One that waits for a client that may never come makes room for one that is here.
+                let oldest = current.iter().find(|session| session.is_detached()).cloned();
+                let refused = || BindError::TooManySessions(account.clone(), current.len());
+                Some(oldest.ok_or_else(refused)?)
+            }
+            replaced => replaced,
+        };
         if let Some(old) = &replaced {
             writer.remove(old);
         }
@@ -182,6 +188,8 @@ fn settle_conflict(
     match (holder(&wanted), policy) {
         (None, _) => Ok((wanted, None)),
         (Some(old), ConflictPolicy::ReplaceOld) => Ok((wanted, Some(old))),
+        // Whoever holds it is not here; a client that could not resume must not be locked out by itself.
+        (Some(old), ConflictPolicy::RefuseNew) if old.is_detached() => Ok((wanted, Some(old))),
         (Some(_), ConflictPolicy::RefuseNew) => Err(BindError::Conflict(wanted)),
         (Some(_), ConflictPolicy::NumberNew) => {
             let free = (2..).map(|n| numbered(&wanted, n)).find(|jid| holder(jid).is_none());

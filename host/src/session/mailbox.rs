@@ -231,6 +231,17 @@ impl MailboxReceiver {
         Poll::Pending
     }
 
+    /// Ready when the session is to be closed, whatever still waits. Registers the task otherwise, which is also woken
+    /// by stanzas.
+    pub fn poll_closing(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.lock();
+        if !matches!(state.phase, Phase::Open) {
+            return Poll::Ready(());
+        }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
     /// Waits until a drain would give something.
     pub fn ready(&mut self) -> impl Future<Output = ()> + Send + '_ {
         std::future::poll_fn(|context| self.poll_ready(context))
@@ -343,7 +354,7 @@ fn wake(mut state: MutexGuard<'_, State>) {
     }
 }
 
-fn weight(stanza: &Stanza) -> usize {
+pub(super) fn weight(stanza: &Stanza) -> usize {
     stanza.bytes().len() + ITEM_OVERHEAD
 }
 

@@ -18,6 +18,7 @@ mod session;
 mod table;
 #[cfg(test)]
 mod tests;
+mod unacked;
 
 use std::collections::BinaryHeap;
 use std::sync::{
@@ -36,6 +37,7 @@ pub use mailbox::{
 pub use presence::{Directed, Farewell, Presence, SessionEnded, Show};
 pub use session::{Session, SessionId};
 pub use table::Resources;
+pub use unacked::{AckQueue, HandledTooMuch, Unacked};
 
 use crate::stanza::{Jid, StreamError};
 use table::Table;

@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicBool, AtomicI16, AtomicUsize, Ordering},
 };
 
+use arc_swap::ArcSwap;
+
 use super::info::SessionInfo;
 use super::mailbox::MailboxSender;
 use super::presence::{Directed, Farewell, Presence, PresenceState, SessionEnded};
@@ -24,9 +26,11 @@ pub struct Session {
     full: Jid,
     account: Jid,
     mailbox: MailboxSender,
-    info: SessionInfo,
+    info: ArcSwap<SessionInfo>,
     live: AtomicBool,
     interested: AtomicBool,
+    /// Its client is gone and may come back.
+    detached: AtomicBool,
     closed_for: OnceLock<StreamErrorCondition>,
     /// Repeats the priority of `presence` so that routing reads it without the lock.
     priority: AtomicI16,
@@ -53,9 +57,10 @@ impl Session {
             account: parts.full.bare(),
             full: parts.full,
             mailbox: parts.mailbox,
-            info: parts.info,
+            info: ArcSwap::from_pointee(parts.info),
             live: AtomicBool::new(true),
             interested: AtomicBool::new(false),
+            detached: AtomicBool::new(false),
             closed_for: OnceLock::new(),
             priority: AtomicI16::new(NOT_AVAILABLE),
             presence: Mutex::default(),
@@ -95,8 +100,24 @@ impl Session {
     }
 
     /// Facts for commands and logs.
-    pub fn info(&self) -> &SessionInfo {
-        &self.info
+    pub fn info(&self) -> Arc<SessionInfo> {
+        self.info.load_full()
+    }
+
+    /// Its client has lost the connection and may come back (XEP-0198).
+    pub fn detach(&self) {
+        self.detached.store(true, Ordering::Release);
+    }
+
+    /// Its client has come back, perhaps from elsewhere.
+    pub fn attach(&self, info: SessionInfo) {
+        self.info.store(Arc::new(info));
+        self.detached.store(false, Ordering::Release);
+    }
+
+    /// Whether it waits for its client to come back.
+    pub fn is_detached(&self) -> bool {
+        self.detached.load(Ordering::Acquire)
     }
 
     /// False once it was replaced, kicked or ended: what still comes from its stream is not processed any more.

@@ -1,6 +1,7 @@
 //! JIDs, stanzas as shared bytes, error conditions and namespaces.
 
 mod canonical;
+mod delay;
 mod error;
 mod fault;
 mod ingress;
@@ -14,6 +15,7 @@ mod reply;
 mod stanza;
 mod stream_error;
 
+pub use delay::date;
 pub use error::{ErrorType, StanzaError, StanzaErrorCondition};
 pub use fault::StanzaFault;
 pub use ingress::Ingress;

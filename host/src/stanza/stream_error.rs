@@ -98,11 +98,13 @@ pub struct StreamError {
     pub text: Option<String>,
     /// The other host that `see-other-host` names.
     pub host: Option<String>,
+    /// An application-specific condition (RFC 6120 section 4.9.4), as one whole element.
+    pub application: Option<String>,
 }
 
 impl From<StreamErrorCondition> for StreamError {
     fn from(condition: StreamErrorCondition) -> Self {
-        Self { condition, text: None, host: None }
+        Self { condition, text: None, host: None, application: None }
     }
 }
 
@@ -124,6 +126,9 @@ impl StreamError {
         if let Some(text) = &self.text {
             let writer = writer.start("text").attribute("xmlns", ns::STREAM_ERRORS);
             writer.attribute("xml:lang", "en").text(text).end();
+        }
+        if let Some(application) = &self.application {
+            writer.raw(application);
         }
         writer.end();
     }

@@ -2,6 +2,7 @@
 
 use zeroize::Zeroizing;
 
+use super::management::Nonza;
 use crate::stanza::Stanza;
 
 /// The next thing to be done. Until the driver has reported how it ended, the stream takes no more input.
@@ -17,6 +18,17 @@ pub enum Action {
     Bind(Option<String>),
     /// Hand a stanza inwards. Nothing is to be reported; the next one may wait until this one is taken.
     Deliver(Stanza),
+    /// A stanza was taken and needs no way inwards. Write the answer, if there is one; it is a stanza as well.
+    Answer(Option<Stanza>),
+    /// The client says something beside its stanzas.
+    Nonza(Nonza),
+    /// Take up an earlier session instead of binding a resource. Report with `resumed`.
+    Resume {
+        /// The id that it was given.
+        previous: String,
+        /// How many of its stanzas the client has handled.
+        handled: u32,
+    },
     /// The peer has closed its side. Write what is still queued for it, then call `close`.
     PeerClosed,
     /// An error and the closing tag were written. Flush, and wait a little for the peer's closing tag.

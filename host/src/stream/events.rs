@@ -70,6 +70,16 @@ pub trait StreamEvents: StreamHost + 'static {
     /// Takes a stanza inwards. `None` if that is done; else the next stanza waits for it.
     fn deliver(&self, session: &Self::Session, stanza: Stanza) -> Option<Work<()>>;
 
+    /// The connection is lost, the session stays: its client may come back (XEP-0198 section 5).
+    fn detached(&self, session: &Self::Session) {
+        let _ = session;
+    }
+
+    /// The client has come back on another stream.
+    fn resumed(&self, session: &Self::Session, client: Client) {
+        let _ = (session, client);
+    }
+
     /// The stream is over. `unsent` is what was taken from the outbox and never written, in order. The connection's
     /// task waits for the farewells, within bounds.
     fn ended(&self, session: Self::Session, unsent: Vec<Stanza>) -> Work<()>;
@@ -84,7 +94,14 @@ pub struct BindRequest<O> {
     pub resource: Option<String>,
     /// Where the session puts what is for this connection.
     pub outbox: O,
-    /// The client's address.
+    /// Who is there.
+    pub client: Client,
+}
+
+/// What a stream has learned of its client.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Its address.
     pub peer: SocketAddr,
     /// Whether TLS was there from the first byte.
     pub direct_tls: bool,

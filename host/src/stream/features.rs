@@ -14,6 +14,15 @@ pub(super) struct BeforeLogin<'a> {
     pub offer: Option<&'a Offer>,
 }
 
+/// What is offered beside a resource.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Offers {
+    /// XEP-0198.
+    pub management: bool,
+    /// XEP-0352.
+    pub client_state: bool,
+}
+
 /// Whether a feature has to be negotiated before anything else.
 #[derive(Clone, Copy)]
 pub(super) struct Required(pub bool);
@@ -35,12 +44,18 @@ pub(super) fn write_before_login(out: &mut String, host: &dyn StreamHost, featur
     out.push_str("</stream:features>");
 }
 
-pub(super) fn write_after_login(out: &mut String, host: &dyn StreamHost, domain: &str) {
+pub(super) fn write_after_login(out: &mut String, host: &dyn StreamHost, domain: &str, offers: Offers) {
     out.push_str("<stream:features>");
     let mut writer = Writer::new(out);
     writer.start("bind").attribute("xmlns", ns::BIND).end();
     // Clients of RFC 3921's time ask for a session; saying that it is optional spares the others a round trip.
     writer.start("session").attribute("xmlns", ns::SESSION).start("optional").end().end();
+    if offers.management {
+        writer.start("sm").attribute("xmlns", ns::STREAM_MANAGEMENT).end();
+    }
+    if offers.client_state {
+        writer.start("csi").attribute("xmlns", ns::CLIENT_STATE).end();
+    }
     host.write_features(FeatureStage::AfterLogin, domain, out);
     out.push_str("</stream:features>");
 }

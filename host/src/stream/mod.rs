@@ -11,8 +11,8 @@
 //! bound, except IQs that the host expressly takes before (in-band registration); bytes that were pipelined before TLS
 //! started are never believed.
 //!
-//! Seams, not built here: stream management (XEP-0198) and client state (XEP-0352) enter where [`Stream`] meets a
-//! first-level element that is no stanza; WebSocket framing (RFC 7395) replaces `header`, the only place that writes how
+//! Stream management (XEP-0198) and client state (XEP-0352) enter where [`Stream`] meets a first-level element that is
+//! no stanza; it reads them in [`management`] and passes them on. Seams, not built here: WebSocket framing (RFC 7395) replaces `header`, the only place that writes how
 //! a stream opens and closes; federation is another role beside [`Stream`] over the same `io`, `tls` and `header`.
 
 mod action;
@@ -26,13 +26,14 @@ mod sasl;
 mod settings;
 
 pub mod io;
+pub mod management;
 pub mod tls;
 
 #[cfg(test)]
 mod tests;
 
 pub use action::{Action, LoginStep};
-pub use events::{BindRequest, FeatureStage, StreamEvents, StreamHost, Work};
+pub use events::{BindRequest, Client, FeatureStage, StreamEvents, StreamHost, Work};
 pub use login::{LoginDriver, LoginEnd, LoginOutcome};
 pub use negotiation::Stream;
 pub use settings::StreamSettings;

@@ -14,6 +14,10 @@ pub struct StreamSettings {
     pub limits: Limits,
     /// Failed logins on one stream until it is closed (RFC 6120 section 6.4.5 asks for two to five retries).
     pub login_attempts: u32,
+    /// Whether stream management is offered (XEP-0198).
+    pub management: bool,
+    /// Whether client state indication is offered (XEP-0352).
+    pub client_state: bool,
 }
 
 impl Default for StreamSettings {
@@ -24,6 +28,8 @@ impl Default for StreamSettings {
             limits_before_login: Limits { stanza_bytes: 16 * 1024, ..limits },
             limits,
             login_attempts: 3,
+            management: false,
+            client_state: false,
         }
     }
 }
@@ -37,6 +43,8 @@ impl StreamSettings {
             limits_before_login: framing(limits, limits.stanza_size_before_auth),
             limits: framing(limits, limits.stanza_size),
             login_attempts: limits.login_attempts_per_connection,
+            management: config.stream_management.enabled,
+            client_state: config.client_state.enabled,
         }
     }
 }

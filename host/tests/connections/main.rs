@@ -4,6 +4,7 @@
 
 mod ending;
 mod limits;
+mod management;
 mod negotiation;
 mod support;
 mod tls;

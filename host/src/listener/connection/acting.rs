@@ -3,18 +3,20 @@
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use super::resuming::Returning;
 use super::{Connection, Ongoing};
 use crate::listener::hub::Inward;
 use crate::session::mailbox;
 use crate::stanza::{Stanza, StanzaError};
 use crate::stream::io::Piece;
-use crate::stream::{Action, BindRequest, LoginOutcome, LoginStep};
+use crate::stream::{Action, BindRequest, Client, LoginOutcome, LoginStep};
 
 /// What work came to.
 enum Done<S> {
     Login(LoginOutcome),
     BeforeLogin(Option<Stanza>),
     Bind(Result<S, StanzaError>),
+    Resume(Returning<S>),
     Deliver,
     Farewell,
 }
@@ -24,6 +26,13 @@ impl<E: Inward> Connection<E> {
     pub(super) fn act(&mut self, action: Action, now: Instant) {
         match action {
             Action::Deliver(stanza) => self.deliver(stanza),
+            Action::Answer(answer) => {
+                self.count_received();
+                if let Some(answer) = answer {
+                    self.send_stanza(answer, now);
+                }
+            }
+            Action::Nonza(nonza) => self.take_nonza(nonza, now),
             Action::StartTls => self.state = super::State::StartingTls,
             Action::Login(step) => self.begin_login(step),
             Action::BeforeLogin(stanza) => {
@@ -32,6 +41,7 @@ impl<E: Inward> Connection<E> {
                 self.work = Some(Ongoing::BeforeLogin(work));
             }
             Action::Bind(resource) => self.begin_binding(resource),
+            Action::Resume { previous, handled } => self.begin_resuming(&previous, handled),
             Action::PeerClosed => self.close(None, now),
             Action::Failed => self.await_peers_end(now),
             Action::Closed => {}
@@ -45,6 +55,7 @@ impl<E: Inward> Connection<E> {
             Ongoing::Login(work) => work.as_mut().poll(context).map(Done::Login),
             Ongoing::BeforeLogin(work) => work.as_mut().poll(context).map(Done::BeforeLogin),
             Ongoing::Bind(work) => work.as_mut().poll(context).map(Done::Bind),
+            Ongoing::Resume(work) => work.as_mut().poll(context).map(Done::Resume),
             Ongoing::Deliver(work) => work.as_mut().poll(context).map(|()| Done::Deliver),
             Ongoing::Farewell(work) => work.as_mut().poll(context).map(|()| Done::Farewell),
         };
@@ -71,7 +82,14 @@ impl<E: Inward> Connection<E> {
                 self.finish_binding(outcome, &mut out);
                 None
             }
-            Done::Deliver => None,
+            Done::Resume(returning) => {
+                self.finish_resuming(returning, now);
+                None
+            }
+            Done::Deliver => {
+                self.count_received();
+                None
+            }
             Done::Farewell => {
                 self.deadlines.farewell = None;
                 None
@@ -87,10 +105,10 @@ impl<E: Inward> Connection<E> {
     }
 
     fn deliver(&mut self, stanza: Stanza) {
-        if let Some(session) = &self.session
-            && let Some(work) = self.hub.events.deliver(session, stanza)
-        {
-            self.work = Some(Ongoing::Deliver(work));
+        let Some(session) = &self.session else { return };
+        match self.hub.events.deliver(session, stanza) {
+            Some(work) => self.work = Some(Ongoing::Deliver(work)),
+            None => self.count_received(),
         }
     }
 
@@ -103,18 +121,20 @@ impl<E: Inward> Connection<E> {
     fn begin_binding(&mut self, resource: Option<String>) {
         let Some(account) = self.stream.jid() else { return };
         let (outbox, mailbox) = mailbox::mailbox(self.settings.mailbox);
-        let request = BindRequest {
-            account: account.clone(),
-            resource,
-            outbox,
+        let request = BindRequest { account: account.clone(), resource, outbox, client: self.client() };
+        self.mailbox = Some(mailbox);
+        self.work = Some(Ongoing::Bind(self.hub.events.bind(request)));
+    }
+
+    /// What negotiation has told of the client; it is forgotten once a resource is bound.
+    pub(super) fn client(&self) -> Client {
+        Client {
             peer: self.peer,
             direct_tls: self.direct_tls,
             mechanism: self.stream.mechanism().to_owned(),
             tls: self.stream.tls().map(|tls| format!("{} {}", tls.version, tls.cipher)),
             stream_id: self.stream.id().unwrap_or_default().to_owned(),
-        };
-        self.mailbox = Some(mailbox);
-        self.work = Some(Ongoing::Bind(self.hub.events.bind(request)));
+        }
     }
 
     fn finish_binding(&mut self, outcome: Result<E::Session, StanzaError>, out: &mut String) {

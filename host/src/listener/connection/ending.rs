@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::{Connection, Ongoing, State};
 use crate::listener::hub::Inward;
-use crate::stanza::StreamError;
+use crate::stanza::{Stanza, StreamError};
 use crate::stream::io::{Piece, Scratch};
 
 impl<E: Inward> Connection<E> {
@@ -17,7 +17,10 @@ impl<E: Inward> Connection<E> {
         if self.stream.is_closing() {
             return;
         }
-        self.collect_all(now);
+        // What the client could not acknowledge any more stays in the mailbox and is routed again.
+        if self.managed.is_none() {
+            self.collect_all(now);
+        }
         if self.state == State::StartingTls {
             self.state = State::Open;
         }
@@ -100,11 +103,29 @@ impl<E: Inward> Connection<E> {
         self.state = State::Ending;
     }
 
-    /// Ends the session, if there is one.
+    /// What the client never got, as far as we know, in order.
+    fn take_unsent(&mut self) -> Vec<Stanza> {
+        let unsent = self.outgoing.take_unsent();
+        let Some(managed) = self.managed.take() else { return unsent };
+        if let Some((seat, _)) = &managed.seat {
+            self.hub.resumptions.close(seat, managed.received);
+        }
+        managed.queue.into_stanzas()
+    }
+
+    /// Whether the session may outlive the connection.
+    pub(super) fn is_resumable(&self) -> bool {
+        self.managed.as_ref().is_some_and(|managed| managed.seat.is_some())
+    }
+
+    /// Ends the session or leaves it to a keeper, if there is one.
     fn begin_farewell(&mut self, now: Instant) -> bool {
+        if self.detach() {
+            return true;
+        }
         let Some(session) = self.session.take() else { return false };
         tracing::info!(jid = self.jid(), peer = %self.peer, "session ended");
-        let unsent = self.outgoing.take_unsent();
+        let unsent = self.take_unsent();
         self.mailbox = None;
         self.deadlines.farewell = Some(now + self.settings.farewell_timeout);
         self.work = Some(Ongoing::Farewell(self.hub.events.ended(session, unsent)));

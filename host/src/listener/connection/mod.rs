@@ -6,7 +6,9 @@
 
 mod acting;
 mod ending;
+mod management;
 mod reading;
+mod resuming;
 mod writing;
 
 use std::net::SocketAddr;
@@ -26,6 +28,9 @@ use crate::session::MailboxReceiver;
 use crate::stanza::{Stanza, StanzaError, StreamError, StreamErrorCondition};
 use crate::stream::io::{Lent, Outgoing, Piece, Scratch, Transport};
 use crate::stream::{LoginDriver, LoginOutcome, Stream, Work};
+
+use management::Managed;
+use resuming::Returning;
 
 /// Rounds in one poll before other tasks have their turn.
 const MAX_ROUNDS: usize = 4;
@@ -52,6 +57,8 @@ pub(super) struct Connection<E: Inward> {
     work: Option<Ongoing<E>>,
     mailbox: Option<MailboxReceiver>,
     session: Option<E::Session>,
+    /// What only a client with stream management needs.
+    managed: Option<Box<Managed<E::Session>>>,
     state: State,
     /// Dropped last: when it is given back, nothing of this connection is left.
     permit: Permit,
@@ -76,6 +83,7 @@ enum Ongoing<E: Inward> {
     Login(Work<LoginOutcome>),
     BeforeLogin(Work<Option<Stanza>>),
     Bind(Work<Result<E::Session, StanzaError>>),
+    Resume(Work<Returning<E::Session>>),
     Deliver(Work<()>),
     Farewell(Work<()>),
 }
@@ -113,6 +121,7 @@ impl<E: Inward> Connection<E> {
             work: None,
             mailbox: None,
             session: None,
+            managed: None,
             state: State::Open,
             hub,
             settings,
@@ -130,6 +139,7 @@ impl<E: Inward> Connection<E> {
                 self.expire(expired, now);
             }
             let mut has_moved = self.poll_work(context, now);
+            has_moved |= self.heed_claim(context, now);
             has_moved |= self.read(context, scratch, now);
             has_moved |= self.write(context, scratch, now);
             if self.state == State::Ending && self.work.is_none() {
@@ -147,18 +157,20 @@ impl<E: Inward> Connection<E> {
     /// Silence counts while a resource is bound; before, negotiation has its own deadline.
     fn silence(&self) -> Option<Intervals> {
         let counts = self.state == State::Open && self.stream.is_bound();
-        counts.then(|| self.settings.silence())
+        counts.then(|| Intervals { management: self.management_deadline(), ..self.settings.silence() })
     }
 
     fn expire(&mut self, expired: Expired, now: Instant) {
         tracing::debug!(peer = %self.peer, jid = self.jid(), ?expired, "a deadline has passed");
         match expired {
             Expired::Resume => {}
+            Expired::Management => self.management_expired(now),
             Expired::Keepalive => {
                 if self.outgoing.is_empty() {
                     self.outgoing.push(Piece::Text(" ".to_owned()));
                 }
             }
+            Expired::Idle if self.is_resumable() => self.break_off(),
             Expired::Idle => {
                 self.fail(StreamErrorCondition::ConnectionTimeout, "Nothing was heard from you.", now)
             }

@@ -7,7 +7,7 @@ use super::reading::MAX_UNSENT;
 use super::{Connection, State};
 use crate::listener::hub::Inward;
 use crate::session::{Batch, Delivery};
-use crate::stream::io::{Flush, Piece, Scratch};
+use crate::stream::io::{Flush, Scratch};
 
 /// How much is taken from the mailbox before it is written. What the socket does not take stays unsent, so this bounds
 /// what a peer that does not read costs beside its mailbox.
@@ -19,6 +19,7 @@ impl<E: Inward> Connection<E> {
         let was_too_much = self.outgoing.bytes() > MAX_UNSENT;
         while !matches!(self.state, State::Broken | State::Ending) {
             let has_more = self.collect(context, now);
+            self.speak_of_counts(now);
             match self.transport.poll_flush(context, scratch, &mut self.outgoing) {
                 Ok(flush) => self.note_flush(flush, now),
                 Err(error) => {
@@ -44,6 +45,10 @@ impl<E: Inward> Connection<E> {
             if self.outgoing.bytes() >= BATCH_BYTES {
                 return true;
             }
+            if self.awaits_acknowledgement() {
+                self.heed_closing(context, now);
+                return false;
+            }
             let Some(mailbox) = &mut self.mailbox else { return false };
             if mailbox.poll_ready(context).is_pending() {
                 return false;
@@ -61,18 +66,18 @@ impl<E: Inward> Connection<E> {
     }
 
     /// Between binding and our closing tag, which may come after the peer's.
-    fn may_write_stanzas(&self) -> bool {
+    pub(super) fn may_write_stanzas(&self) -> bool {
         self.session.is_some() && !self.stream.is_closing()
     }
 
     /// Whether something is left.
-    fn take_batch(&mut self, now: Instant) -> bool {
+    pub(super) fn take_batch(&mut self, now: Instant) -> bool {
         let Some(mailbox) = &mut self.mailbox else { return false };
         let mut batch = Batch::new();
         let has_more = mailbox.drain(&mut batch, BATCH_BYTES);
         for delivery in batch {
             match delivery {
-                Delivery::Stanza(stanza) => self.outgoing.push(Piece::Stanza(stanza)),
+                Delivery::Stanza(stanza) => self.send_stanza(stanza, now),
                 Delivery::Close(reason) => self.close(Some(&reason), now),
             }
         }

@@ -50,7 +50,7 @@ async fn module_info(shared: Arc<Shared>, call: Call) -> CommandResult {
         info.instances.iter().map(|instance| with_options(&shared, module, instance)).collect();
     let mut answer = Answer::report(&info)?;
     answer.value["instances"] = instances.into();
-    answer.value["since"] = json!(info.since.map(history::date));
+    answer.value["since"] = json!(info.since.map(crate::stanza::date));
     answer.value["retained"] = history::retained(&info.retained);
     Ok(answer)
 }

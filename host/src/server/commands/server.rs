@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Handlers, history};
+use super::Handlers;
 use crate::command::{Answer, Call, CommandResult};
 use crate::router::RouterCounts;
 use crate::server::shared::{Ending, Shared};
@@ -32,7 +32,7 @@ async fn status(shared: Arc<Shared>, _: Call) -> CommandResult {
         "phase": shared.phase.now(),
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
-        "started_at": history::date(shared.started_at),
+        "started_at": crate::stanza::date(shared.started_at),
         "uptime_seconds": shared.started.elapsed().as_secs(),
         "config_file": shared.config_path.display().to_string(),
         "listeners": listeners,

@@ -73,6 +73,7 @@ fn about(session: &Session) -> Value {
         "mechanism": info.mechanism,
         "tls": info.tls,
         "stream": info.stream_id,
+        "detached": session.is_detached(),
     })
 }
 

@@ -13,11 +13,14 @@ impl Core {
         host: &dyn StreamHost,
         out: &mut String,
     ) -> Option<Action> {
+        if let Some(taken) = self.take_beside_before_bind(&element, out) {
+            return taken;
+        }
         let is_stanza = matches!(element.name(), "iq" | "message" | "presence");
         if !is_stanza || element.namespace() != ns::CLIENT {
             return self.unsupported(&element, host, out);
         }
-        let stanza = match self.stanza(element) {
+        let stanza = match self.stanza(&element) {
             Ok(stanza) => stanza,
             Err(fault) => return self.refuse_stanza(&fault, host, out),
         };
@@ -36,23 +39,21 @@ impl Core {
         host: &dyn StreamHost,
         out: &mut String,
     ) -> Option<Action> {
-        let stanza = match self.stanza(element) {
+        let stanza = match self.stanza(&element) {
             Ok(stanza) => stanza,
-            // The seam for XEP-0198 and XEP-0352: their elements are no stanzas and arrive here.
-            Err(fault) => return self.refuse_stanza(&fault, host, out),
+            Err(fault) => return self.take_other(&element, &fault, host, out),
         };
         if stanza.kind() == Kind::Iq
             && let Some(iq) = bind::recognise(&stanza, self.jid.as_ref()?)
         {
-            answer_late(iq, &stanza, out);
-            return None;
+            return Some(Action::Answer(answer_late(iq, &stanza)));
         }
         Some(Action::Deliver(stanza))
     }
 
-    pub(super) fn stanza(&self, element: Framed<'_>) -> Result<Stanza, StanzaFault> {
+    pub(super) fn stanza(&self, element: &Framed<'_>) -> Result<Stanza, StanzaFault> {
         let jid = self.jid.as_ref().expect("a stream in this state has logged in");
-        Stanza::from_ingress(&element, Ingress { from: jid, lang: self.lang.as_deref() })
+        Stanza::from_ingress(element, Ingress { from: jid, lang: self.lang.as_deref() })
     }
 
     pub(super) fn refuse_stanza(
@@ -72,8 +73,9 @@ impl Core {
 }
 
 /// Bind and session requests on a bound stream: there is one resource per stream, and a session is there already.
-fn answer_late(iq: StreamIq, request: &Stanza, out: &mut String) {
+fn answer_late(iq: StreamIq, request: &Stanza) -> Option<Stanza> {
     let id = request.id().unwrap_or_default();
+    let out = &mut String::new();
     match iq {
         StreamIq::Bind => bind::write_refused(
             out,
@@ -82,4 +84,5 @@ fn answer_late(iq: StreamIq, request: &Stanza, out: &mut String) {
         ),
         StreamIq::Session => bind::write_done(out, &id),
     }
+    Stanza::parse(out.as_bytes()).ok()
 }

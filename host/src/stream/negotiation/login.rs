@@ -33,7 +33,10 @@ impl Core {
             ("iq" | "message" | "presence", ns::CLIENT) => {
                 self.not_authorized("Log in before sending stanzas.", host, out)
             }
-            _ => self.unsupported(&element, host, out),
+            _ => match self.take_beside_before_bind(&element, out) {
+                Some(refused) => refused,
+                None => self.unsupported(&element, host, out),
+            },
         }
     }
 

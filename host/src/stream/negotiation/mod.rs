@@ -5,17 +5,20 @@
 //!                       ExpectTlsOrAuth -> (Login) -> ExpectSaslResponse -> (Login)
 //!                                                     -> ExpectStreamHeader          restart after login
 //! ExpectStreamHeader -> ExpectBind -> (Bind) -> Bound -> Closing -> Closed
+//!                       ExpectBind -> (Resume) -> Bound
 //! ```
 //!
 //! In parentheses stands what the driver is asked for; meanwhile the state is one of those that begin with `Await`, and
 //! no input is taken. A report that comes after the stream was closed is ignored.
 
+mod beside;
 mod bound;
 mod login;
 mod opening;
 
 use std::mem;
 
+use super::features::Offers;
 use super::tls::TlsFacts;
 use super::{Action, StreamHost, StreamSettings, bind, header, sasl};
 use crate::auth::Reply;
@@ -38,6 +41,7 @@ struct Core {
     jid: Option<Jid>,
     /// The language of the stream, for stanzas that name none (RFC 6120 section 8.1.5).
     lang: Option<Box<str>>,
+    offers: Offers,
     /// What only negotiation needs; a bound stream does without.
     negotiation: Option<Box<Negotiation>>,
 }
@@ -56,6 +60,7 @@ enum State {
     AwaitLogin,
     AwaitBeforeLogin,
     AwaitBound,
+    AwaitResumed,
     /// The peer has closed; the driver writes what is left for it.
     AwaitClose,
 }
@@ -76,6 +81,7 @@ impl Stream {
     /// A stream on which nothing was said.
     pub fn new(settings: StreamSettings) -> Self {
         let framer = Framer::new(settings.limits_before_login);
+        let offers = Offers { management: settings.management, client_state: settings.client_state };
         let negotiation = Negotiation {
             settings,
             id: header::random_id(),
@@ -91,6 +97,7 @@ impl Stream {
             is_open: false,
             jid: None,
             lang: None,
+            offers,
             negotiation: Some(Box::new(negotiation)),
         };
         Self { framer, core }
@@ -134,6 +141,7 @@ impl Stream {
                 | State::AwaitLogin
                 | State::AwaitBeforeLogin
                 | State::AwaitBound
+                | State::AwaitResumed
                 | State::AwaitClose
         )
     }
@@ -202,6 +210,22 @@ impl Stream {
                 bind::write_refused(out, &id, &error);
                 self.core.state = State::ExpectBind;
             }
+        }
+    }
+
+    /// An earlier session was taken up, with its full JID; or not, and the client may bind a resource instead. What it
+    /// is told is up to the driver.
+    pub fn resumed(&mut self, outcome: Option<Jid>) {
+        if self.core.state != State::AwaitResumed {
+            return;
+        }
+        match outcome {
+            Some(jid) => {
+                self.core.jid = Some(jid);
+                self.core.negotiation = None;
+                self.core.state = State::Bound;
+            }
+            None => self.core.state = State::ExpectBind,
         }
     }
 

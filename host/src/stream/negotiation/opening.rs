@@ -49,7 +49,7 @@ impl Core {
 
     pub(super) fn announce(&mut self, domain: String, host: &dyn StreamHost, out: &mut String) {
         if self.jid.is_some() {
-            features::write_after_login(out, host, &domain);
+            features::write_after_login(out, host, &domain, self.offers);
             self.state = State::ExpectBind;
         } else if let Some(negotiation) = &mut self.negotiation {
             negotiation.announce_before_login(domain.clone(), host, out);

@@ -25,6 +25,10 @@ const SAYINGS: &[&str] = &[
     "<message to='@'/>",
     "<message from='nobody@a.example'/>",
     "<presence/>",
+    "<enable xmlns='urn:xmpp:sm:3' resume='true'/>",
+    "<resume xmlns='urn:xmpp:sm:3' previd='x' h='1'/>",
+    "<a xmlns='urn:xmpp:sm:3'/>",
+    "<inactive xmlns='urn:xmpp:csi:0'/>",
     "<x xmlns='urn:x'/>",
     "<!-- -->",
     "<<",
@@ -136,6 +140,12 @@ impl Driver {
                 DELIVERED.fetch_add(1, Ordering::Relaxed);
                 assert_eq!(stanza.from().unwrap().as_str(), "juliet@a.example/balcony");
             }
+            Action::Answer(_) | Action::Nonza(_) => assert!(self.was_bound),
+            Action::Resume { .. } => {
+                assert!(stream.is_logged_in() && !stream.is_bound());
+                stream.resumed(is_lucky.then(|| Jid::parse("juliet@a.example/balcony").unwrap()));
+                self.was_bound |= stream.is_bound();
+            }
             Action::PeerClosed => stream.close(None, host, out),
             Action::Failed => assert!(stream.is_closing()),
             Action::Closed => assert!(stream.is_closed()),
@@ -147,7 +157,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     fn hold_the_rules(case in cases()) {
-        let settings = StreamSettings { tls_required: false, ..StreamSettings::default() };
+        let settings = StreamSettings {
+            tls_required: false,
+            management: true,
+            client_state: true,
+            ..StreamSettings::default()
+        };
         let mut driver = Driver {
             stream: Stream::new(settings),
             host: Host { has_certificate: true },

@@ -45,6 +45,8 @@ const ABBREVIATIONS: &[(&str, &str)] = &[
     ("$TLS", "xmlns='urn:ietf:params:xml:ns:xmpp-tls'"),
     ("$BIND", "xmlns='urn:ietf:params:xml:ns:xmpp-bind'"),
     ("$SESSION", "xmlns='urn:ietf:params:xml:ns:xmpp-session'"),
+    ("$SM", "xmlns='urn:xmpp:sm:3'"),
+    ("$CSI", "xmlns='urn:xmpp:csi:0'"),
     ("$STANZAS", "xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'"),
     ("$ERROR(", "<stream:error><"),
     (")ERROR", " xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>*</stream:error></stream:stream>"),
@@ -228,6 +230,10 @@ impl Dialogue {
             let taken = self.input.len() - rest.len();
             self.input.drain(..taken);
             match action {
+                // What the driver writes for the stream counts as said by it.
+                Some(Action::Answer(answer)) => {
+                    self.output.push_str(answer.as_ref().map_or("", Stanza::as_str));
+                }
                 Some(action) => self.actions.push_back(action),
                 None => return,
             }
@@ -274,6 +280,14 @@ impl Dialogue {
             "unbound" => {
                 let condition = StanzaErrorCondition::from_name(detail).unwrap();
                 stream.bound(Err(StanzaError::from(condition)), out);
+                None
+            }
+            "resumed" => {
+                stream.resumed(Some(Jid::parse(detail).unwrap()));
+                None
+            }
+            "not-resumed" => {
+                stream.resumed(None);
                 None
             }
             "close" => {
@@ -328,6 +342,9 @@ fn describe(action: &Action) -> String {
         Action::BeforeLogin(stanza) => format!("before-login{}", stanza.as_str()).replace(' ', ""),
         Action::Bind(resource) => format!("bind{}", resource.as_deref().unwrap_or_default()),
         Action::Deliver(stanza) => format!("deliver{}", stanza.as_str()).replace(' ', ""),
+        Action::Answer(_) => unreachable!("answers are written at once"),
+        Action::Nonza(nonza) => format!("{nonza:?}").replace(' ', ""),
+        Action::Resume { previous, handled } => format!("resume{previous}{handled}"),
         Action::PeerClosed => "peer-closed".to_owned(),
         Action::Failed => "failed".to_owned(),
         Action::Closed => "closed".to_owned(),

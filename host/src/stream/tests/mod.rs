@@ -3,6 +3,7 @@
 //! Each table is held three times: with the client's lines whole, byte by byte, and in uneven pieces. The outcome has to
 //! be the same.
 
+mod beside;
 mod chaos;
 mod closing;
 mod dialogue;

@@ -29,6 +29,9 @@ pub struct Record {
     pub sessions: Mutex<HashMap<String, MailboxSender>>,
     /// The sessions that ended in an orderly way, with what was never written to them.
     pub ended: Mutex<Vec<(String, Vec<String>)>>,
+    /// Sessions that lost their connection, and those whose client came back, with the mechanism of its login.
+    pub detached: Mutex<Vec<String>>,
+    pub resumed: Mutex<Vec<(String, String)>>,
     /// Logins that ended.
     pub logins: Mutex<Vec<EndedLogin>>,
     /// Sessions that were dropped without that.
@@ -170,6 +173,14 @@ impl StreamEvents for Inwards {
             record.wait_for_release().await;
             record.take(&from, &stanza);
         }))
+    }
+
+    fn detached(&self, session: &FakeSession) {
+        self.record.detached.lock().unwrap().push(session.jid.to_string());
+    }
+
+    fn resumed(&self, session: &FakeSession, client: moult_host::stream::Client) {
+        self.record.resumed.lock().unwrap().push((session.jid.to_string(), client.mechanism));
     }
 
     fn ended(&self, mut session: FakeSession, unsent: Vec<Stanza>) -> Work<()> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moult_host::auth::{AccountOptions, Accounts, LimiterOptions, LoginLimiter};
+use moult_host::config::StreamManagement;
 use moult_host::listener::{ConnectionLimits, ConnectionSettings, Hub, ListenerSettings, Listening, Rate};
 use moult_host::session::MailboxLimits;
 use moult_host::storage::Storage;
@@ -50,6 +51,7 @@ impl Default for ServerBuilder {
                 close_timeout: Duration::from_secs(5),
                 farewell_timeout: long,
                 mailbox: MailboxLimits::default(),
+                management: StreamManagement::default(),
             },
             shaper: None,
             has_certificate: true,
