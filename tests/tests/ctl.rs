@@ -121,6 +121,8 @@ async fn help_knows_every_command_and_completion_and_man_page_are_made() {
         "module_info",
         "module_load",
         "module_unload",
+        "module_quarantine",
+        "gc",
         "restart_module",
         "status",
         "stop",

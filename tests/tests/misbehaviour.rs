@@ -188,3 +188,28 @@ async fn threads_and_thread_locals_left_behind_do_not_keep_a_library_for_ever() 
     .await;
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_module_that_the_operator_quarantines_answers_no_more_until_it_is_let_in_again() {
+    let server = server().start().await;
+    let mut alice = server.client("alice").await;
+    server.ctl(&["module_quarantine", "mod_cputime@localhost"]).await;
+    let refused = alice.get("localhost", CPU_TIME).await;
+    assert_eq!(refused.attr("type"), Some("error"), "{refused}");
+    let info = server.ctl_json(&["module_info", "mod_cputime"]).await;
+    assert_eq!(
+        (&info["state"], &info["instances"][0]["quarantine"]),
+        (&"quarantined".into(), &"the operator wanted it".into())
+    );
+    assert_serves(&mut alice).await;
+
+    server.ctl(&["module_quarantine", "mod_cputime", "--lift"]).await;
+    assert_eq!(alice.get("localhost", CPU_TIME).await.attr("type"), Some("result"));
+    for (module, code) in [("mod_nobody", 1), ("mod_cputime@example.org", 1), ("../x", 2)] {
+        assert_eq!(server.try_ctl(&["module_quarantine", module]).await.code, code, "{module}");
+    }
+    let swept = server.ctl_json(&["gc"]).await;
+    assert_eq!((&swept["unmapped"], &swept["retained"]), (&0.into(), &serde_json::json!([])));
+    alice.close().await;
+    server.stop().await;
+}

@@ -364,15 +364,43 @@ async fn failed_logins_are_limited_per_connection() {
 }
 
 #[tokio::test]
-async fn failed_logins_are_limited_per_minute() {
-    let server = Server::builder().config("[limits]\nlogin_attempts_per_minute = 2").start().await;
-    for _ in 0..2 {
-        let wrong = server.login("alice").password("wrong").mechanism(Mechanism::Plain).try_connect().await;
-        assert_sasl_failure(wrong, "not-authorized");
+async fn failed_logins_are_limited_per_address() {
+    let server = Server::builder().config("[limits]\nlogin_attempts_per_address = 2").start().await;
+    for user in ["alice", "bob"] {
+        fail_to_login(&server, user).await;
     }
-    let right = server.login("alice").try_connect().await;
-    assert!(right.is_err(), "the address has used its attempts up");
+    let right = server.login("carol").try_connect().await;
+    assert!(right.is_err(), "the address has used its attempts up, for every account");
     server.stop().await;
+}
+
+#[tokio::test]
+async fn failed_logins_are_limited_per_account() {
+    let limits = "[limits]\nlogin_attempts_per_account = 2\nlogin_attempts_window = '1h'";
+    let server = Server::builder().config(limits).start().await;
+    for _ in 0..2 {
+        fail_to_login(&server, "alice").await;
+    }
+    assert!(server.login("alice").try_connect().await.is_err(), "the account has used its attempts up");
+    server.client("bob").await.close().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn other_limits_of_logins_hold_after_a_reload() {
+    let server = Server::builder().config("[limits]\nlogin_attempts_per_address = 2").start().await;
+    for user in ["alice", "bob"] {
+        fail_to_login(&server, user).await;
+    }
+    assert!(server.login("alice").try_connect().await.is_err(), "the address has used its attempts up");
+    server.reconfigure("[limits]\nlogin_attempts_per_address = 20").await;
+    server.client("alice").await.close().await;
+    server.stop().await;
+}
+
+async fn fail_to_login(server: &Server, user: &str) {
+    let wrong = server.login(user).password("wrong").mechanism(Mechanism::Plain).try_connect().await;
+    assert_sasl_failure(wrong, "not-authorized");
 }
 
 #[tokio::test]

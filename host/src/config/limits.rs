@@ -38,8 +38,13 @@ pub struct Limits {
     /// How long a peer may take to accept what we wrote to it.
     #[serde(serialize_with = "units::serialize_duration")]
     pub write_timeout: Duration,
-    /// Failed logins from one address in a minute.
-    pub login_attempts_per_minute: u32,
+    /// Failed logins to one account within the window.
+    pub login_attempts_per_account: u32,
+    /// Failed logins from one address within the window.
+    pub login_attempts_per_address: u32,
+    /// How long a failed login counts against its account and its address.
+    #[serde(serialize_with = "units::serialize_duration")]
+    pub login_attempts_window: Duration,
     /// Failed logins on one connection.
     pub login_attempts_per_connection: u32,
     /// Stanzas waiting for one client.
@@ -67,6 +72,7 @@ pub struct Shaper {
 /// RFC 6120 section 13.12 asks every server to take stanzas of 10,000 bytes.
 const MIN_STANZA_SIZE: usize = 10_000;
 const MAX_STANZA_SIZE: usize = 64 * 1024 * 1024;
+const LOGIN_ATTEMPTS: std::ops::RangeInclusive<u32> = 1..=1_000_000;
 
 impl Limits {
     pub(super) fn read(section: Section<'_>) -> Limits {
@@ -104,10 +110,20 @@ impl Limits {
             ),
             idle_timeout: section.duration("idle_timeout", d.idle_timeout, Duration::ZERO..=DAY),
             write_timeout: section.duration("write_timeout", d.write_timeout, SECOND..=HOUR),
-            login_attempts_per_minute: section.number(
-                "login_attempts_per_minute",
-                d.login_attempts_per_minute,
-                1..=100_000,
+            login_attempts_per_account: section.number(
+                "login_attempts_per_account",
+                d.login_attempts_per_account,
+                LOGIN_ATTEMPTS,
+            ),
+            login_attempts_per_address: section.number(
+                "login_attempts_per_address",
+                d.login_attempts_per_address,
+                LOGIN_ATTEMPTS,
+            ),
+            login_attempts_window: section.duration(
+                "login_attempts_window",
+                d.login_attempts_window,
+                SECOND..=DAY,
             ),
             login_attempts_per_connection: section.number(
                 "login_attempts_per_connection",

@@ -137,12 +137,17 @@ pub(super) async fn assemble(
 
 /// The limiter of failed logins that the configuration asks for.
 pub(super) fn login_limiter(config: &Config) -> LoginLimiter {
-    let options = LimiterOptions {
-        per_address: config.limits.login_attempts_per_minute,
-        window: Duration::from_secs(60),
+    LoginLimiter::new(limiter_options(config), Instant::now())
+}
+
+/// What the configuration says of failed logins.
+pub(super) fn limiter_options(config: &Config) -> LimiterOptions {
+    LimiterOptions {
+        per_account: config.limits.login_attempts_per_account,
+        per_address: config.limits.login_attempts_per_address,
+        window: config.limits.login_attempts_window,
         ..LimiterOptions::default()
-    };
-    LoginLimiter::new(options, Instant::now())
+    }
 }
 
 /// The bounds of sessions that the configuration sets.
@@ -243,5 +248,22 @@ impl Drop for PidFile {
     fn drop(&mut self) {
         // Nobody is harmed by a leftover: the lock beside the control socket tells whether a server lives.
         let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limiter_of_logins_is_what_the_configuration_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("moult.toml");
+        let text = "[limits]\nlogin_attempts_per_account = 3\nlogin_attempts_per_address = 4\n\
+                    login_attempts_window = '7m'\n[tls]\nself_signed = true\n[vhost.localhost]\n";
+        std::fs::write(&file, text).unwrap();
+        let options = limiter_options(&Config::load(&file).unwrap());
+        let window = Duration::from_secs(7 * 60);
+        assert_eq!((options.per_account, options.per_address, options.window), (3, 4, window));
     }
 }

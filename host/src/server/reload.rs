@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::assembly::{login_limiter, session_limits};
+use super::assembly::{limiter_options, login_limiter, session_limits};
 use super::error::StartError;
 use super::shared::Shared;
 use super::{certificate, phase};
@@ -138,7 +138,8 @@ fn spread(shared: &Shared, old: &Config, new: &Arc<Config>) {
         hub.apply(ConnectionSettings::from_config(new));
     }
     limit_connections(shared, new);
-    if old.limits.login_attempts_per_minute != new.limits.login_attempts_per_minute {
+    // A new limiter has seen nothing: only a change of its own options may forgive what was counted.
+    if limiter_options(old) != limiter_options(new) {
         shared.limiter.store(Arc::new(login_limiter(new)));
     }
     if let Some(http) = shared.http.get() {

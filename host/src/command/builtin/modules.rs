@@ -6,7 +6,7 @@ const TAG: &str = "modules";
 
 /// The specs, in the order in which help shows them.
 pub(super) fn specs() -> Vec<CommandSpec> {
-    [looking(), updating(), loading()].concat()
+    [looking(), updating(), loading(), upkeep()].concat()
 }
 
 fn looking() -> Vec<CommandSpec> {
@@ -81,5 +81,24 @@ fn loading() -> Vec<CommandSpec> {
             .returns(ResultKind::Object)
             .changing()
             .described("Comes back when it is really gone, or says what still holds it. Its library stays where it lies."),
+    ]
+}
+
+fn upkeep() -> Vec<CommandSpec> {
+    vec![
+        CommandSpec::new("module_quarantine", TAG, "Takes a module out of service without unloading it, or ends that.")
+            .arg("module", ArgKind::Module, "Its id, or its id@vhost.")
+            .flag("lift", "Whether to let calls in again.")
+            .returns(ResultKind::Object)
+            .changing()
+            .described(
+                "Whoever waits for it is answered at once, and so is whoever asks later, with an error that says why. The \
+                 server does the same to a module that panics again and again or does not return. An update of the module, \
+                 its restart, and --lift end it.",
+            ),
+        CommandSpec::new("gc", TAG, "Tries again to unmap old generations that could not be unmapped.")
+            .returns(ResultKind::Object)
+            .changing()
+            .described("The server does so by itself from time to time. It answers what is still mapped, and what holds it."),
     ]
 }

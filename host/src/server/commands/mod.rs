@@ -16,6 +16,7 @@ mod statistics;
 #[cfg(test)]
 mod tests;
 mod updates;
+mod upkeep;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ fn handlers(shared: &Arc<Shared>) -> TableBuilder {
         stanzas::add,
         statistics::add,
         updates::add,
+        upkeep::add,
     ];
     let none = Handlers { builder: TableBuilder::new(), shared: Arc::clone(shared) };
     subjects.into_iter().fold(none, |handlers, add| add(handlers)).builder

@@ -24,7 +24,8 @@ const CONFIG: &str = r#"
     [limits]
     connections_per_address = 100000
     unauthenticated_connections = 100000
-    login_attempts_per_minute = 100000
+    login_attempts_per_account = 100000
+login_attempts_per_address = 100000
 "#;
 
 /// Starts it with the modules of the scenarios; the measured one is the one that answers the CPU time.
