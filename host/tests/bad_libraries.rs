@@ -7,6 +7,8 @@ mod support;
 
 use moult_host::plugin::error::{Fault, ModuleError, Stage};
 use moult_host::plugin::probe::{ProbeSettings, probe};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use support::{Declared, Place, c_file, c_library, settings};
 
@@ -222,4 +224,47 @@ fn a_library_marked_nodelete_is_copied_without_the_mark() {
     assert!(
         !place.copy(&place.put("mod_trial.so", &Declared::default().library())).unwrap().nodelete_cleared()
     );
+}
+
+/// Compiles a module of one file with the libraries that this test was linked with; what the compiler says of it.
+fn compiled(place: &Path, api: &Path, panic: &str) -> std::process::Output {
+    let source = place.join("module.rs");
+    std::fs::write(
+        &source,
+        "use moult_plugin_api::prelude::*;\nstruct M;\nimpl Module for M {\n    type Options = ();\n    \
+         fn start(_: &Host, (): ()) -> Result<Started<Self>, Stop> {\n        Started::running(M)\n    }\n}\n\
+         export_module! { module: M, id: \"mod_m\" }\n",
+    )
+    .unwrap();
+    let deps = api.parent().unwrap();
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.args(["--edition", "2024", "--crate-type", "cdylib", "--emit", "metadata", "-C"]);
+    rustc.arg(format!("panic={panic}")).arg("-o").arg(place.join("m.rmeta")).arg(&source);
+    rustc.env("CARGO_PKG_VERSION", "1.0.0").env("CARGO_PKG_DESCRIPTION", "").env("CARGO_PKG_NAME", "mod_m");
+    rustc.arg("-L").arg(format!("dependency={}", deps.display()));
+    rustc.arg("--extern").arg(format!("moult_plugin_api={}", api.display()));
+    rustc.output().unwrap()
+}
+
+#[test]
+fn a_module_that_aborts_at_a_panic_does_not_compile() {
+    let place = tempfile::tempdir().unwrap();
+    let deps = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+    let built = std::fs::read_dir(&deps).unwrap().map(|entry| entry.unwrap().path()).filter(|path| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.starts_with("libmoult_plugin_api-") && name.ends_with(".rlib")
+    });
+    // Several builds may lie there, and those of another compiler or with other features would not do.
+    let mut said = String::new();
+    let fits = |api: &std::path::PathBuf| {
+        let output = compiled(place.path(), api, "unwind");
+        said = String::from_utf8_lossy(&output.stderr).into_owned();
+        output.status.success()
+    };
+    let api = built.into_iter().find(fits);
+    let api = api.unwrap_or_else(|| panic!("the module compiles with none of the libraries: {said}"));
+    let output = compiled(place.path(), &api, "abort");
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("a module must be built with panic = \"unwind\""), "{said}");
 }

@@ -9,17 +9,22 @@ use libloading::os::unix::{Library as Handle, RTLD_LAZY};
 use moult_host::plugin::loader::{Library, crash};
 use moult_host::plugin::probe::probe;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Output};
+use std::process::{Command, ExitStatus, Output};
 use support::{Place, fixture, settings};
 
 const FIXTURE: &str = "fixture_thread_locals";
 const WISH: &str = "MOULT_TEST_CRASH";
 
 fn server_that_dies_of(wish: &str) -> (Option<i32>, String) {
+    let (status, stderr) = end_of(wish);
+    (status.signal(), stderr)
+}
+
+fn end_of(wish: &str) -> (ExitStatus, String) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "the_server_in_which_it_happens", "--nocapture"]).env(WISH, wish);
     let Output { status, stderr, .. } = command.output().unwrap();
-    (status.signal(), String::from_utf8_lossy(&stderr).into_owned())
+    (status, String::from_utf8_lossy(&stderr).into_owned())
 }
 
 /// Not a test of its own: the process that the others start and watch dying.
@@ -58,4 +63,12 @@ fn a_fault_an_overflow_and_an_abort_name_the_module_they_happened_in() {
     let (signal, stderr) = server_that_dies_of("nothing of a module");
     assert!(stderr.contains("moultd: fatal signal 6 outside of any module\n"), "{stderr}");
     assert_eq!(signal, Some(libc::SIGABRT));
+}
+
+#[test]
+fn a_module_that_calls_exit_is_named() {
+    let (status, stderr) = end_of("13");
+    let line = format!("moultd: a thread was told to exit while inside module {FIXTURE} generation 42\n");
+    assert!(stderr.contains(&line), "{stderr}");
+    assert_eq!(status.code(), Some(3), "{stderr}");
 }

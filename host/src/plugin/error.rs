@@ -23,6 +23,10 @@ pub enum Stage {
     Load,
     /// Instances are created and started.
     Start,
+    /// Instances are told that they serve.
+    Started,
+    /// Instances are told their options anew.
+    Reload,
     /// The old instances are held still.
     Freeze,
     /// Their state is written.
@@ -37,6 +41,8 @@ pub enum Stage {
     Drain,
     /// The old generation is ended and unmapped.
     Retire,
+    /// Instances are told that the server ends.
+    Terminated,
 }
 
 impl Stage {
@@ -48,6 +54,8 @@ impl Stage {
             Stage::Probe => "probe",
             Stage::Load => "load",
             Stage::Start => "start",
+            Stage::Started => "started",
+            Stage::Reload => "reload",
             Stage::Freeze => "freeze",
             Stage::Export => "export",
             Stage::Import => "import",
@@ -55,6 +63,7 @@ impl Stage {
             Stage::Health => "health",
             Stage::Drain => "drain",
             Stage::Retire => "retire",
+            Stage::Terminated => "terminated",
         }
     }
 }

@@ -198,10 +198,10 @@ impl Instance {
     /// `STARTED`: it serves.
     pub async fn started(self: &Arc<Self>, deadline: Duration) -> Result<(), ModuleError> {
         let spec = Owned { kind: call::STARTED, ..Owned::default() };
-        let end = self.lifecycle(spec, REPLY_LIMIT, Stage::Start, deadline).await?;
+        let end = self.lifecycle(spec, REPLY_LIMIT, Stage::Started, deadline).await?;
         match end.status {
             status::DONE | status::UNSUPPORTED => Ok(()),
-            _ => Err(self.error(Stage::Start, end.reason())),
+            _ => Err(self.error(Stage::Started, end.reason())),
         }
     }
 
@@ -214,14 +214,14 @@ impl Instance {
             args: options.to_owned(),
             ..Owned::default()
         };
-        let end = self.lifecycle(spec, REPLY_LIMIT, Stage::Start, deadline).await?;
+        let end = self.lifecycle(spec, REPLY_LIMIT, Stage::Reload, deadline).await?;
         match end.status {
             status::DONE => {
                 *self.options.lock().unwrap_or_else(PoisonError::into_inner) = options.into();
                 Ok(true)
             }
             status::UNSUPPORTED => Ok(false),
-            _ => Err(self.error(Stage::Start, end.reason())),
+            _ => Err(self.error(Stage::Reload, end.reason())),
         }
     }
 
@@ -267,7 +267,11 @@ impl Instance {
     /// `TERMINATED`: the server ends.
     pub async fn terminated(self: &Arc<Self>, error: bool, deadline: Duration) -> Result<(), ModuleError> {
         let spec = Owned { kind: call::TERMINATED, number: i64::from(error), ..Owned::default() };
-        self.lifecycle(spec, REPLY_LIMIT, Stage::Retire, deadline).await.map(drop)
+        let end = self.lifecycle(spec, REPLY_LIMIT, Stage::Terminated, deadline).await?;
+        match end.status {
+            status::DONE | status::UNSUPPORTED => Ok(()),
+            _ => Err(self.error(Stage::Terminated, end.reason())),
+        }
     }
 
     /// Holds callers back and waits until the last one has left; the number of those left otherwise.
@@ -315,7 +319,8 @@ impl Instance {
         });
         match tokio::time::timeout(deadline, ending).await {
             Ok(Ok(end)) if end.panicked() => {
-                tracing::warn!(module = %self.key, reason = end.reason(), "a module panicked while it stopped");
+                let generation = self.generation();
+                tracing::warn!(module = %self.key, generation, stage = "stop", reason = end.reason(), "a module panicked");
                 Ok(())
             }
             Ok(Ok(_)) => Ok(()),
@@ -346,7 +351,8 @@ impl Instance {
             this.background.fetch_sub(1, Ordering::AcqRel);
             if end.panicked() {
                 this.context.slot.stats.panicked();
-                tracing::error!(module = %this.key, reason = end.reason(), "a background task of a module panicked");
+                let generation = this.generation();
+                tracing::error!(module = %this.key, generation, stage = "task", reason = end.reason(), "a module panicked");
             }
         });
     }

@@ -309,6 +309,9 @@ pub(super) fn attach_here(residence: &Arc<Residence>) {
 
 impl Drop for Attachments {
     fn drop(&mut self) {
+        if inside_here().is_some() {
+            super::loader::crash::thread_ends_inside();
+        }
         // The last one first: what came later may use what came earlier.
         while let Some(residence) = self.0.pop() {
             detach(&residence);

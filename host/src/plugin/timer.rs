@@ -8,6 +8,7 @@ use super::instance::Instance;
 use super::registration::{Registered, What};
 use super::slot::LaneKey;
 use moult_plugin_api::abi::v1::call;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -73,6 +74,10 @@ impl Firing {
             return false;
         }
         let slot = Arc::clone(&instance.context().slot);
+        if slot.is_quarantined() {
+            slot.stats.refused.fetch_add(1, Ordering::Relaxed);
+            return true;
+        }
         let lane = slot.lane(LaneKey::Mailbox, 1);
         let (runtime, number) = (core.runtime().handle(), i64::try_from(self.id).unwrap_or(0));
         let (kind, handler) = (self.kind, self.handler);
@@ -97,7 +102,7 @@ async fn run(core: &Arc<Core>, instance: &Arc<Instance>, kind: u32, handler: u64
             let _ = follow(core, instance, &end);
         }
         Err(_) => {
-            super::call::timed_out(core, &instance.context().slot, instance.generation(), deadline);
+            super::call::timed_out(core, &instance.context().slot, instance.generation(), kind, deadline);
         }
     }
 }

@@ -86,7 +86,6 @@ async fn apply(shared: &Arc<Shared>, modules: Modules) -> Result<Reloaded, Reloa
             _ => tracing::warn!("{change}"),
         }
     }
-    modules.errors.iter().for_each(|error| tracing::error!("{error}"));
     tracing::info!(
         changes = changes.len(),
         modules = modules.instances.len(),

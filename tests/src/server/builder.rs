@@ -144,6 +144,8 @@ fn base_config(folder: &Path, certificate: &Certificate) -> Table {
         data_dir = "{folder}/data"
         plugin_dir = "{folder}/plugins"
         control_socket = "{folder}/{CONTROL_SOCKET}"
+        # Clients that a test has left open are not waited for.
+        stop_deadline = "2s"
 
         [log]
         level = "debug"

@@ -10,7 +10,9 @@ use crate::plugin::gate::{Closed, Lease};
 use crate::plugin::instance::Instance;
 use crate::plugin::loader::Library;
 use crate::plugin::threads::Entered;
-use moult_plugin_api::abi::v1::{Call, InstanceInfo, InstancePtr, ModuleVt, PollRef, TaskPtr, reply, status};
+use moult_plugin_api::abi::v1::{
+    Call, InstanceInfo, InstancePtr, ModuleVt, PollRef, TaskPtr, call, reply, status,
+};
 use moult_plugin_api::abi_stable::std_types::{RSlice, RStr};
 use std::cell::Cell;
 use std::future::Future;
@@ -107,10 +109,38 @@ impl CallEnd {
         }
     }
 
+    /// What it was called for.
+    pub fn stage(&self) -> &'static str {
+        stage_of(self.reply.about)
+    }
+
     fn failed(text: &str) -> Self {
         let mut reply = ReplyBuf::new();
         reply.finish(reply::FAILED, 0, text, "");
         Self { status: status::ERROR, reply }
+    }
+}
+
+/// A kind of call, in the word that logs use.
+pub fn stage_of(kind: u32) -> &'static str {
+    match kind {
+        call::START => "start",
+        call::STARTED => "started",
+        call::RELOAD => "reload",
+        call::TERMINATED => "terminated",
+        call::STOP => "stop",
+        call::EXPORT_STATE => "export",
+        call::IMPORT_STATE => "import",
+        call::IQ => "iq",
+        call::STANZA => "stanza",
+        call::HOOK => "hook",
+        call::COMMAND => "command",
+        call::HTTP => "http",
+        call::TIMER => "timer",
+        call::IDLE => "idle",
+        call::REQUEST => "request",
+        call::CAST => "cast",
+        _ => "task",
     }
 }
 
@@ -200,6 +230,7 @@ fn enter(
     holds: Holds,
 ) -> Called {
     let task_id = next_task_id();
+    reply.about = spec.kind;
     let abi = Call {
         kind: spec.kind,
         target: spec.target,

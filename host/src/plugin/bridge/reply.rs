@@ -16,6 +16,8 @@ pub struct ReplyBuf {
     pub text: String,
     /// Meaning by code.
     pub extra: String,
+    /// What the module was called for: one of `v1::call`, 0 for a task of its own.
+    pub about: u32,
     limit: usize,
     overflowed: bool,
 }

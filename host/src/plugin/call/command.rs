@@ -180,6 +180,7 @@ impl Modules {
             if let Some(reason) = slot.quarantined() {
                 return Err(CommandFailure::new(503, format!("{} is quarantined: {reason}.", slot.key)));
             }
+            let kind = request.kind;
             let running = core.runtime().handle().spawn({
                 let core = Arc::clone(&core);
                 async move { attempts(&core, &request, &find).await }
@@ -187,7 +188,7 @@ impl Modules {
             match tokio::time::timeout(deadline, Aborting(running)).await {
                 Ok(end) => end,
                 Err(_) => {
-                    timed_out(&core, &slot, instance.generation(), deadline);
+                    timed_out(&core, &slot, instance.generation(), kind, deadline);
                     let text = format!("{} gave no answer within {} ms.", slot.key, deadline.as_millis());
                     Err(CommandFailure::new(504, text))
                 }

@@ -1,5 +1,5 @@
 //! Hook chains: functions in sequence order, each of which may pass, replace or stop. A function that fails or panics is
-//! skipped and counted; the chain goes on.
+//! skipped and counted, and so are those of a module in quarantine; the chain goes on.
 
 use super::{Dispatch, Entered, Modules, account, enter, reopened, timed_out};
 use crate::plugin::bridge::invoke::{CallEnd, CallSpec};
@@ -11,6 +11,7 @@ use crate::plugin::slot::SlotKey;
 use crate::stanza::{Jid, Stanza};
 use moult_plugin_api::abi::v1::{call, reply};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// One run of a chain.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +62,9 @@ impl Modules {
         let mut chain = Chain { point, state: input, after: None };
         let snapshot = self.core.snapshot();
         for entry in snapshot.hooks(point, vhost) {
+            if is_skipped(&entry.instance) {
+                continue;
+            }
             match enter(&entry.instance, &chain.spec(entry.handler)) {
                 Entered::Done(end) => {
                     account(&self.core, &entry.instance, &end, None);
@@ -82,6 +86,16 @@ impl Modules {
         let (core, vhost) = (Arc::clone(&self.core), vhost.to_owned());
         Dispatch::Later(Box::pin(async move { chain.go_on(&core, &vhost, pending).await }))
     }
+}
+
+/// A slot in quarantine gets no calls: one that does not return would take a thread of the server with each of them.
+fn is_skipped(instance: &Instance) -> bool {
+    let slot = &instance.context().slot;
+    let is_skipped = slot.is_quarantined();
+    if is_skipped {
+        slot.stats.refused.fetch_add(1, Ordering::Relaxed);
+    }
+    is_skipped
 }
 
 type PendingStep = (crate::plugin::services::BoxFuture<CallEnd>, Arc<Instance>, HookKey);
@@ -174,6 +188,10 @@ impl Chain {
             return verdict;
         }
         while let Some((instance, handler, key)) = self.next(core, vhost) {
+            if is_skipped(&instance) {
+                self.after = Some(key);
+                continue;
+            }
             match enter(&instance, &self.spec(handler)) {
                 Entered::Done(end) => {
                     account(core, &instance, &end, None);
@@ -189,7 +207,13 @@ impl Chain {
                 Entered::Closed(closed) => {
                     let deadline = instance.context().slot.limits().call_deadline;
                     if tokio::time::timeout(deadline, reopened(&instance, closed)).await.is_err() {
-                        timed_out(core, &instance.context().slot, instance.generation(), deadline);
+                        timed_out(
+                            core,
+                            &instance.context().slot,
+                            instance.generation(),
+                            call::HOOK,
+                            deadline,
+                        );
                         self.after = Some(key);
                     }
                 }
@@ -213,7 +237,7 @@ impl Chain {
                 self.take(key, end)
             }
             Err(_) => {
-                timed_out(core, slot, instance.generation(), deadline);
+                timed_out(core, slot, instance.generation(), call::HOOK, deadline);
                 self.after = Some(key.clone());
                 None
             }

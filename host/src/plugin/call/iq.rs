@@ -60,6 +60,7 @@ impl Modules {
                             &core,
                             &instance.context().slot,
                             instance.generation(),
+                            call::IQ,
                             deadline,
                         )),
                     }
@@ -78,7 +79,7 @@ impl Modules {
         Dispatch::Later(Box::pin(async move {
             match tokio::time::timeout(deadline, owned.run(&core)).await {
                 Ok(outcome) => outcome,
-                Err(_) => IqOutcome::Error(timed_out(&core, &slot, generation, deadline)),
+                Err(_) => IqOutcome::Error(timed_out(&core, &slot, generation, call::IQ, deadline)),
             }
         }))
     }
@@ -112,7 +113,9 @@ impl Modules {
                     StanzaErrorCondition::InternalServerError,
                     "The request was dropped.",
                 )),
-                Ok(Ok(None)) | Err(_) => IqOutcome::Error(timed_out(&core, &slot, generation, deadline)),
+                Ok(Ok(None)) | Err(_) => {
+                    IqOutcome::Error(timed_out(&core, &slot, generation, call::IQ, deadline))
+                }
             }
         }))
     }

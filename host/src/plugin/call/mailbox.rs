@@ -83,7 +83,7 @@ impl Delivery {
         let error = match tokio::time::timeout(deadline, self.hand_over(core)).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error,
-            Err(_) => timed_out(core, slot, 0, deadline),
+            Err(_) => timed_out(core, slot, 0, call::STANZA, deadline),
         };
         self.bounce(core, slot, &error);
     }

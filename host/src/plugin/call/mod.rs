@@ -17,13 +17,14 @@ pub use mailbox::RouteTable;
 pub(super) use mailbox::follow;
 pub use outcome::IqOutcome;
 
-use super::bridge::invoke::{CallEnd, CallSpec};
+use super::bridge::invoke::{CallEnd, CallSpec, stage_of};
 use super::core::{Core, Incident};
 use super::gate::Closed;
 use super::instance::Instance;
 use super::services::BoxFuture;
 use super::slot::Slot;
 use crate::stanza::{Stanza, StanzaError, StanzaErrorCondition};
+use moult_plugin_api::abi::v1::status;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -115,8 +116,7 @@ pub(super) fn account(core: &Core, instance: &Instance, end: &CallEnd, started: 
     if end.panicked() {
         panicked(core, instance, end);
     } else {
-        slot.stats.failed();
-        failure(core, instance, end.reason(), false);
+        failed(core, instance, end);
     }
 }
 
@@ -124,8 +124,8 @@ pub(super) fn account(core: &Core, instance: &Instance, end: &CallEnd, started: 
 fn panicked(core: &Core, instance: &Instance, end: &CallEnd) {
     let slot = &instance.context().slot;
     let in_a_row = slot.stats.panicked();
-    let reason = end.reason();
-    tracing::error!(module = %slot.key, generation = instance.generation(), reason, "a module panicked");
+    let (generation, stage, reason) = (instance.generation(), end.stage(), end.reason());
+    tracing::error!(module = %slot.key, generation, stage, reason, "a module panicked");
     failure(core, instance, reason, true);
     if in_a_row >= PANICS_TO_QUARANTINE && !slot.is_quarantined() {
         tracing::error!(module = %slot.key, "quarantined: {in_a_row} panics in a row");
@@ -134,17 +134,34 @@ fn panicked(core: &Core, instance: &Instance, end: &CallEnd) {
 }
 
 #[cold]
+fn failed(core: &Core, instance: &Instance, end: &CallEnd) {
+    let slot = &instance.context().slot;
+    slot.stats.failed();
+    let (generation, stage, reason) = (instance.generation(), end.stage(), end.reason());
+    if end.status != status::UNSUPPORTED {
+        tracing::warn!(module = %slot.key, generation, stage, reason, "a call of a module failed");
+    }
+    failure(core, instance, reason, false);
+}
+
+#[cold]
 fn failure(core: &Core, instance: &Instance, what: String, panic: bool) {
     let (slot, generation) = (instance.key().clone(), instance.generation());
     core.report(Incident::Failure { slot, generation, what, panic });
 }
 
-/// A call of `slot` passed its deadline.
+/// A call of `slot` of that kind passed its deadline.
 #[cold]
-pub(super) fn timed_out(core: &Core, slot: &Slot, generation: u64, deadline: Duration) -> StanzaError {
+pub(super) fn timed_out(
+    core: &Core,
+    slot: &Slot,
+    generation: u64,
+    kind: u32,
+    deadline: Duration,
+) -> StanzaError {
     slot.stats.timeouts.fetch_add(1, Ordering::Relaxed);
     let what = format!("no answer within {} ms", deadline.as_millis());
-    tracing::warn!(module = %slot.key, generation, "{what}");
+    tracing::warn!(module = %slot.key, generation, stage = stage_of(kind), "{what}");
     core.report(Incident::Failure { slot: slot.key.clone(), generation, what, panic: false });
     StanzaError::new(StanzaErrorCondition::RemoteServerTimeout, "The module did not answer in time.")
 }

@@ -1,6 +1,6 @@
 //! The last words of a server that a module takes down: which module and generation the crashing thread was in.
 //!
-//! A segmentation fault, a stack overflow or an abort in a module ends the process; nothing in it can prevent that. The
+//! A segmentation fault, a stack overflow, an abort or an `exit` in a module ends the process; nothing in it can prevent that. The
 //! handler runs on the alternate signal stack that the standard library gives each thread, uses nothing but loads, stores
 //! and `write`, and then lets the signal do what it would have done without it (a core dump among others).
 
@@ -35,6 +35,14 @@ static SPOKEN: AtomicBool = AtomicBool::new(false);
 /// Puts the handlers in place. To be called once, early in `main`; a second call does nothing.
 pub fn install() {
     BEFORE.get_or_init(|| SIGNALS.map(replace));
+}
+
+/// For a thread that ends while it is inside a module, which only happens when that calls `exit` (the whole process ends)
+/// or `pthread_exit`.
+pub(in crate::plugin) fn thread_ends_inside() {
+    let mut line = Line { bytes: [0; 256], len: 0 };
+    line.push(b"moultd: a thread was told to exit");
+    line.say();
 }
 
 /// Notes the name of a library that is being loaded.
@@ -97,16 +105,7 @@ fn speak(signal: libc::c_int) {
     let mut line = Line { bytes: [0; 256], len: 0 };
     line.push(b"moultd: fatal signal ");
     line.push_number(signal.unsigned_abs().into());
-    match threads::inside_here() {
-        Some(library) => {
-            line.push(b" while inside ");
-            line.push_label(library);
-        }
-        None => line.push(b" outside of any module"),
-    }
-    line.push(b"\n");
-    // SAFETY: pointer and length are those of the buffer. There is nobody to tell if it fails.
-    unsafe { libc::write(libc::STDERR_FILENO, line.bytes.as_ptr().cast(), line.len) };
+    line.say();
 }
 
 struct Line {
@@ -115,6 +114,20 @@ struct Line {
 }
 
 impl Line {
+    /// Adds where this thread is, and writes it.
+    fn say(&mut self) {
+        match threads::inside_here() {
+            Some(library) => {
+                self.push(b" while inside ");
+                self.push_label(library);
+            }
+            None => self.push(b" outside of any module"),
+        }
+        self.push(b"\n");
+        // SAFETY: pointer and length are those of the buffer. There is nobody to tell if it fails.
+        unsafe { libc::write(libc::STDERR_FILENO, self.bytes.as_ptr().cast(), self.len) };
+    }
+
     fn push(&mut self, text: &[u8]) {
         for (to, from) in self.bytes[self.len..].iter_mut().zip(text) {
             *to = *from;

@@ -68,7 +68,7 @@ pub(super) async fn hand_over(
     for (old, new) in stateful {
         match freeze(old, config, &mut frozen).await {
             Ok(()) => still.push((old, new)),
-            Err(error) if give_up => tracing::warn!("{error}; its state is given up, as was asked for"),
+            Err(error) if give_up => tracing::warn!("{error}; its state is given up"),
             Err(error) => return Err(error),
         }
     }

@@ -51,7 +51,7 @@ impl Manager {
         let state = self.inner.state.lock().await;
         let old = self.old_generations().await;
         let mut lines: Vec<ModuleLine> =
-            state.loaded.values().map(|generation| serving_line(generation, &old)).collect();
+            state.loaded.values().map(|generation| serving_line(generation, &state, &old)).collect();
         for entry in listed.iter().filter(|entry| !state.loaded.contains_key(&entry.module)) {
             lines.push(idle_line(entry, &state, &old));
         }
@@ -66,7 +66,7 @@ impl Manager {
         let old = self.old_generations().await;
         let generation = state.loaded.get(module);
         let line = match (generation, listed) {
-            (Some(generation), _) => serving_line(generation, &old),
+            (Some(generation), _) => serving_line(generation, &state, &old),
             (None, Some(entry)) => idle_line(&entry, &state, &old),
             (None, None) => return None,
         };
@@ -153,11 +153,16 @@ impl OldGenerations {
     }
 }
 
-fn serving_line(generation: &Generation, old: &OldGenerations) -> ModuleLine {
+fn serving_line(generation: &Generation, state: &State, old: &OldGenerations) -> ModuleLine {
+    let failed = generation.instances.is_empty() && state.memory.failed.contains_key(generation.module());
     let quarantined = generation.instances.values().any(|i| i.context().slot.is_quarantined());
     ModuleLine {
         module: generation.module().to_owned(),
-        state: if quarantined { ModuleState::Quarantined } else { ModuleState::Running },
+        state: match () {
+            () if failed => ModuleState::Failed,
+            () if quarantined => ModuleState::Quarantined,
+            () => ModuleState::Running,
+        },
         version: generation.manifest.version.clone(),
         generation: Some(generation.number),
         hash: generation.hash.short(),

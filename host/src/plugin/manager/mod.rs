@@ -154,10 +154,23 @@ impl Manager {
         for instance in self.instances_in_order().await {
             if let Err(error) = instance.started(deadline).await {
                 tracing::error!("{error}");
+                self.take_out(&instance, &error).await;
                 errors.push(error);
             }
         }
         errors
+    }
+
+    /// An instance that does not want to serve has failed to load (S4-1).
+    async fn take_out(&self, instance: &Arc<super::instance::Instance>, error: &ModuleError) {
+        let key = instance.key();
+        let mut state = self.inner.state.lock().await;
+        state.memory.failed.insert(key.module.to_string(), error.clone());
+        if let Some(generation) = state.loaded.get_mut(&*key.module)
+            && generation.number == instance.generation()
+        {
+            self.stop_one(generation, key, StopReason::Failed).await;
+        }
     }
 
     /// The server ends: `TERMINATED` in reverse order, then every instance is stopped. `error`: not a clean end.

@@ -92,7 +92,9 @@ impl Manager {
         let missing = || ModuleError::operator(key.to_string(), Stage::Notice, "it is not running there");
         let generation = state.loaded.get_mut(module).ok_or_else(missing)?;
         let old = generation.instances.get(&key).cloned().ok_or_else(missing)?;
-        self.replace(generation, &key, Some(old), &config).await
+        self.replace(generation, &key, Some(old), &config).await?;
+        state.memory.failed.remove(module);
+        Ok(())
     }
 
     /// Starts a loaded module on a vhost where it does not run, whatever the configuration says; it stays until a reload
@@ -117,7 +119,10 @@ impl Manager {
         }
         self.replace(generation, &key, None, &config).await?;
         match generation.instances.contains_key(&key) {
-            true => Ok(()),
+            true => {
+                state.memory.failed.remove(module);
+                Ok(())
+            }
             false => Err(ModuleError::module(key.to_string(), Stage::Start, "it has nothing to do there")),
         }
     }
@@ -223,13 +228,28 @@ impl Manager {
             new.context().slot.lift_quarantine();
             timer::start_all(&self.inner.core, new);
             if let Err(error) = new.started(config.modules.start_deadline).await {
-                tracing::error!("{error}");
+                self.put_back(generation, key, Arc::clone(new), old).await;
+                return Err(error);
             }
         }
         if let Some(old) = old {
             self.end_one(generation.number, old, StopReason::Restart, config.modules.purge).await;
         }
         Ok(())
+    }
+
+    /// What was published does not want to serve: what was there before does so again.
+    async fn put_back(
+        &self,
+        generation: &mut Generation,
+        key: &SlotKey,
+        new: Arc<Instance>,
+        old: Option<Arc<Instance>>,
+    ) {
+        if let Err(conflict) = self.inner.core.publish(&BTreeMap::from([(key.clone(), old.clone())])) {
+            tracing::error!(%conflict, "putting an instance back met a conflict: this is a bug of the server");
+        }
+        self.undo(generation, key, Some(new), old).await;
     }
 
     async fn undo(

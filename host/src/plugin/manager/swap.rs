@@ -234,7 +234,8 @@ impl Manager {
         stages.end(transaction, "check");
         let readable: Vec<_> =
             pairs.into_iter().filter(|(old, new)| handover::check(old, new).is_ok()).collect();
-        let give_up = request.force || request.purge == Some(Purge::Brutal);
+        // What a sick generation holds and does not give back, nobody can use: the former build serves without it.
+        let give_up = request.force || request.purge == Some(Purge::Brutal) || request.trigger == "health";
         let frozen = handover::hand_over(&readable, config, give_up).await?;
         stages.end(transaction, "handover");
         let pause_us = publish(&self.inner.core, &prepared.new, &changes, frozen)?;

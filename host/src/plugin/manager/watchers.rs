@@ -5,6 +5,7 @@ use super::restarts::{Fault, Verdict};
 use super::{Manager, UpdateRequest};
 use crate::config::Watch;
 use crate::plugin::core::Incident;
+use crate::plugin::error::{ModuleError, Stage};
 use crate::plugin::folder::FolderRules;
 use crate::plugin::instance::{Instance, StopReason};
 use crate::plugin::report::Change;
@@ -208,6 +209,8 @@ impl Manager {
             Verdict::Stop => {
                 tracing::warn!(module = %slot, generation, "is taken out of service: {why}");
                 let mut state = self.inner.state.lock().await;
+                let error = ModuleError::module(slot.to_string(), Stage::Health, why);
+                state.memory.failed.insert(slot.module.to_string(), error);
                 if let Some(serving) = state.loaded.get_mut(&*slot.module)
                     && serving.number == generation
                 {
