@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::admission::ConnectionLimits;
 use super::deadlines::Intervals;
 use super::shaper::Rate;
-use crate::config::{Config, Listener, ListenerKind, StreamManagement};
+use crate::config::{ClientState, Config, Listener, ListenerKind, StreamManagement};
 use crate::session::MailboxLimits;
 use crate::stream::StreamSettings;
 
@@ -44,6 +44,8 @@ pub struct ConnectionSettings {
     pub mailbox: MailboxLimits,
     /// Stream management.
     pub management: StreamManagement,
+    /// Client state indication.
+    pub client_state: ClientState,
 }
 
 /// One socket to accept on.
@@ -81,6 +83,7 @@ impl ConnectionSettings {
                 stalled_after: limits.write_timeout,
             },
             management: config.stream_management.clone(),
+            client_state: config.client_state.clone(),
         }
     }
 

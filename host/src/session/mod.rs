@@ -10,6 +10,7 @@
 
 mod bind;
 mod contacts;
+mod held;
 mod info;
 pub mod mailbox;
 mod presence;
@@ -30,6 +31,7 @@ use arc_swap::ArcSwap;
 
 pub use bind::{BindError, BindRequest, Bound, BoundSession, Ended};
 pub use contacts::{Changed, Contact, ContactCache, Contacts, Loading};
+pub use held::Held;
 pub use info::SessionInfo;
 pub use mailbox::{
     Batch, Delivery, MailboxLimits, MailboxReceiver, MailboxSender, Refusal, Refused, SharedCopies,

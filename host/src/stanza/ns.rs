@@ -53,6 +53,8 @@ pub const COMMANDS: &str = "http://jabber.org/protocol/commands";
 pub const VCARD_TEMP: &str = "vcard-temp";
 /// Publish-subscribe (XEP-0060).
 pub const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
+/// What publish-subscribe tells subscribers (XEP-0060).
+pub const PUBSUB_EVENT: &str = "http://jabber.org/protocol/pubsub#event";
 /// In-band registration (XEP-0077).
 pub const REGISTER: &str = "jabber:iq:register";
 /// In-band registration as a stream feature (XEP-0077 8).

@@ -17,6 +17,7 @@ impl<E: Inward> Connection<E> {
         if self.stream.is_closing() {
             return;
         }
+        self.end_client_state(now);
         // What the client could not acknowledge any more stays in the mailbox and is routed again.
         if self.managed.is_none() {
             self.collect_all(now);
@@ -105,12 +106,17 @@ impl<E: Inward> Connection<E> {
 
     /// What the client never got, as far as we know, in order.
     fn take_unsent(&mut self) -> Vec<Stanza> {
-        let unsent = self.outgoing.take_unsent();
-        let Some(managed) = self.managed.take() else { return unsent };
+        let (mut unsent, held) = (self.outgoing.take_unsent(), self.take_held());
+        let Some(managed) = self.managed.take() else {
+            unsent.extend(held);
+            return unsent;
+        };
         if let Some((seat, _)) = &managed.seat {
             self.hub.resumptions.close(seat, managed.received);
         }
-        managed.queue.into_stanzas()
+        let mut unsent = managed.queue.into_stanzas();
+        unsent.extend(held);
+        unsent
     }
 
     /// Whether the session may outlive the connection.

@@ -91,7 +91,7 @@ impl<E: Inward> Connection<E> {
                 None => self.refuse_nonza(StanzaErrorCondition::UnexpectedRequest),
             },
             Nonza::Acknowledge(handled) => self.take_acknowledgement(handled, now),
-            Nonza::ClientState(_) => {}
+            Nonza::ClientState(state) => self.change_client_state(state, now),
         }
     }
 

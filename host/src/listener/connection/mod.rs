@@ -5,6 +5,7 @@
 //! read, write. A round that changes nothing ends the poll; so does a number of rounds, for the sake of the others.
 
 mod acting;
+mod client_state;
 mod ending;
 mod management;
 mod reading;
@@ -24,7 +25,7 @@ use super::deadlines::{Deadlines, Expired, Intervals};
 use super::hub::{Hub, Inward, Origin};
 use super::settings::ConnectionSettings;
 use super::shaper::TokenBucket;
-use crate::session::MailboxReceiver;
+use crate::session::{Held, MailboxReceiver};
 use crate::stanza::{Stanza, StanzaError, StreamError, StreamErrorCondition};
 use crate::stream::io::{Lent, Outgoing, Piece, Scratch, Transport};
 use crate::stream::{LoginDriver, LoginOutcome, Stream, Work};
@@ -59,6 +60,8 @@ pub(super) struct Connection<E: Inward> {
     session: Option<E::Session>,
     /// What only a client with stream management needs.
     managed: Option<Box<Managed<E::Session>>>,
+    /// What is held back from a client that nobody looks at; nothing while somebody does.
+    held: Option<Box<Held>>,
     state: State,
     /// Dropped last: when it is given back, nothing of this connection is left.
     permit: Permit,
@@ -122,6 +125,7 @@ impl<E: Inward> Connection<E> {
             mailbox: None,
             session: None,
             managed: None,
+            held: None,
             state: State::Open,
             hub,
             settings,

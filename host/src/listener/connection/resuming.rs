@@ -89,7 +89,8 @@ impl<E: Inward> Connection<E> {
     fn let_go(&mut self) -> Option<Box<Resumable<E::Session>>> {
         self.managed.as_ref()?.seat.as_ref()?;
         let (managed, session, mailbox) = (self.managed.take()?, self.session.take()?, self.mailbox.take()?);
-        let Managed { seat, queue, received, .. } = *managed;
+        let Managed { seat, mut queue, received, .. } = *managed;
+        self.take_held().into_iter().for_each(|stanza| queue.push(stanza));
         let (seat, timeout) = seat?;
         Some(Box::new(Resumable { seat, session, mailbox, queue, received, timeout }))
     }

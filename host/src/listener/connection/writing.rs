@@ -77,7 +77,7 @@ impl<E: Inward> Connection<E> {
         let has_more = mailbox.drain(&mut batch, BATCH_BYTES);
         for delivery in batch {
             match delivery {
-                Delivery::Stanza(stanza) => self.send_stanza(stanza, now),
+                Delivery::Stanza(stanza) => self.send_or_hold(stanza, now),
                 Delivery::Close(reason) => self.close(Some(&reason), now),
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moult_host::auth::{AccountOptions, Accounts, LimiterOptions, LoginLimiter};
-use moult_host::config::StreamManagement;
+use moult_host::config::{ClientState, StreamManagement};
 use moult_host::listener::{ConnectionLimits, ConnectionSettings, Hub, ListenerSettings, Listening, Rate};
 use moult_host::session::MailboxLimits;
 use moult_host::storage::Storage;
@@ -52,6 +52,7 @@ impl Default for ServerBuilder {
                 farewell_timeout: long,
                 mailbox: MailboxLimits::default(),
                 management: StreamManagement::default(),
+                client_state: ClientState::default(),
             },
             shaper: None,
             has_certificate: true,
