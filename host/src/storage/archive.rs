@@ -200,6 +200,15 @@ impl Archive {
         Ok(batch.commit_one().await?.changed())
     }
 
+    /// Deletes these entries of `owner`, together; answers how many there were.
+    pub async fn remove(&self, owner: &str, ids: &[ArchiveId]) -> Result<u64, StorageError> {
+        let mut batch = self.storage.batch();
+        for id in ids {
+            batch.archive_remove(&self.space, owner, *id);
+        }
+        Ok(batch.commit().await?.into_iter().map(Outcome::changed).sum())
+    }
+
     /// Deletes everything that `owner` and `older_than` name, in small steps between which other writes go on.
     pub async fn purge(
         &self,

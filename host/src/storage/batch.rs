@@ -29,6 +29,9 @@ pub enum Write {
     /// Delete from an archive.
     #[allow(missing_docs)]
     ArchiveDelete { space: Space, delete: ArchiveDelete },
+    /// Delete one entry from an owner's archive.
+    #[allow(missing_docs)]
+    ArchiveRemove { space: Space, owner: String, id: ArchiveId },
     /// Add an account that must not exist.
     #[allow(missing_docs)]
     AccountInsert { vhost: String, localpart: String, row: AccountRow },
@@ -50,7 +53,8 @@ impl Write {
             | Write::MapSet { space, .. }
             | Write::MapDelete { space, .. }
             | Write::ArchiveAppend { space, .. }
-            | Write::ArchiveDelete { space, .. } => Some(space),
+            | Write::ArchiveDelete { space, .. }
+            | Write::ArchiveRemove { space, .. } => Some(space),
             Write::AccountInsert { .. } | Write::AccountUpdate { .. } | Write::AccountRemove { .. } => None,
         }
     }
@@ -143,6 +147,12 @@ impl Batch {
         delete.limit = delete.limit.min(MAX_PAGE_ROWS);
         self.weigh(&[delete.owner.as_deref().unwrap_or_default()], 0);
         self.push(Write::ArchiveDelete { space: space.clone(), delete })
+    }
+
+    /// Deletes one entry, if this owner has it.
+    pub fn archive_remove(&mut self, space: &Space, owner: &str, id: ArchiveId) -> &mut Batch {
+        self.weigh(&[owner], 0);
+        self.push(Write::ArchiveRemove { space: space.clone(), owner: owner.into(), id })
     }
 
     /// Adds an account; the batch fails with [`StorageError::Exists`] if it is there.

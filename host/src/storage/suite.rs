@@ -272,6 +272,22 @@ async fn entries_are_purged_by_age_and_by_owner_only() {
     }
 }
 
+#[tokio::test]
+async fn single_entries_are_removed_from_their_owners_archive_only() {
+    for storage in stores().all {
+        let archive = storage.archive(&space());
+        let mut ids = Vec::new();
+        for text in ["a", "b", "c"] {
+            ids.push(archive.append("alice", entry(1, None, text)).await.unwrap());
+        }
+        assert_eq!(archive.remove("bob", &ids).await.unwrap(), 0, "not his");
+        assert_eq!(archive.remove("alice", &[]).await.unwrap(), 0);
+        assert_eq!(archive.remove("alice", &[ids[2], ids[0], ids[0]]).await.unwrap(), 2);
+        let left = archive.query(ArchiveQuery::of("alice", 10)).await.unwrap().entries;
+        assert_eq!(left.iter().map(|entry| entry.value.as_slice()).collect::<Vec<_>>(), [b"b"]);
+    }
+}
+
 async fn archive_batch(storage: &Storage, at: i64) {
     let mut batch = storage.batch();
     batch.archive_append(&space(), "alice", entry(at, None, "x"));

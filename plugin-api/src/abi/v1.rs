@@ -222,6 +222,8 @@ pub mod op {
     pub const ARCHIVE_QUERY: u32 = 31;
     /// `{"store","key","before_ms"}` (empty key: all keys). Answer: number = removed.
     pub const ARCHIVE_DELETE: u32 = 32;
+    /// `{"store","key","ids":[]}`: single items, all or none. Answer: number = removed. Since 1.1.
+    pub const ARCHIVE_REMOVE: u32 = 33;
     /// Sessions of a bare JID: `{"jid"}`. Answer: text = JSON array of `{"jid","priority","show","available"}`.
     pub const SESSIONS_OF: u32 = 40;
     /// Does an account exist: `{"jid"}`. Answer: number = 1 or 0.

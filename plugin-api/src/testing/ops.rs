@@ -70,7 +70,7 @@ impl FakeHost {
             op::SEND_IQ => self.send_iq(deadline, body),
             op::REQUEST => self.request(&args),
             op::COMMAND => self.command(&args),
-            op::KEYVAL_GET..=op::ARCHIVE_DELETE => self.world().store_op(kind, &args, body),
+            op::KEYVAL_GET..=op::ARCHIVE_REMOVE => self.world().store_op(kind, &args, body),
             op::SESSIONS_OF..=op::SESSIONS_ALL => self.account_op(kind, &args),
             op::DISCO_INFO | op::DISCO_ITEMS => self.discover(kind, &args, body),
             op::CONTACTS_OF..=op::DELIVER => self.presence_op(kind, &args, body),
@@ -237,6 +237,7 @@ impl World {
                 json(&Value::from(stores.archive_append(store, key, text(args, "with"), at, body)))
             }
             op::ARCHIVE_QUERY => json(&stores.archive_query(store, key, args)),
+            op::ARCHIVE_REMOVE => number(stores.archive_remove(store, key, &args["ids"])),
             op::ARCHIVE_DELETE => {
                 number(stores.archive_delete(store, key, args["before_ms"].as_i64().unwrap_or(i64::MIN)))
             }

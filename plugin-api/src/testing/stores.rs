@@ -116,6 +116,14 @@ impl Stores {
         json!({"items": page.iter().map(item).collect::<Vec<_>>(), "count": count, "complete": taken == part.len()})
     }
 
+    pub(super) fn archive_remove(&mut self, store: &str, name: &str, ids: &Value) -> i64 {
+        let Some(items) = self.archives.get_mut(&key(store, name)) else { return 0 };
+        let before = items.len();
+        let is_meant = |item: &Item| ids.as_array().is_some_and(|ids| ids.iter().any(|id| item.id == *id));
+        items.retain(|item| !is_meant(item));
+        i64::try_from(before - items.len()).unwrap_or(i64::MAX)
+    }
+
     pub(super) fn archive_delete(&mut self, store: &str, name: &str, before_ms: i64) -> i64 {
         let mut removed = 0;
         for ((s, k), items) in &mut self.archives {

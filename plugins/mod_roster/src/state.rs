@@ -257,7 +257,8 @@ mod tests {
         for name in STATES {
             for kind in kinds {
                 for Step { state, .. } in [state(name).outbound(kind), state(name).inbound(kind)] {
-                    assert!(!(state.to && state.pending_out) && !(state.from && state.pending_in));
+                    let both = state.to && state.pending_out || state.from && state.pending_in;
+                    assert!(!both, "{kind:?} in {name}");
                 }
             }
         }

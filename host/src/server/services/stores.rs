@@ -40,6 +40,7 @@ struct StoreArgs {
     with: String,
     set: BTreeMap<String, String>,
     delete: Vec<String>,
+    ids: Vec<String>,
     limit: Option<u64>,
     at_ms: Option<i64>,
     start_ms: Option<i64>,
@@ -97,6 +98,7 @@ impl Work {
             op::ARCHIVE_APPEND => self.append().await,
             op::ARCHIVE_QUERY => self.query().await,
             op::ARCHIVE_DELETE => self.purge().await,
+            op::ARCHIVE_REMOVE => self.remove_entries().await,
             kind => Err(unknown(kind)),
         }
     }
@@ -193,6 +195,14 @@ impl Work {
         let older_than = self.args.before_ms.map(at).transpose()?;
         let archive = self.storage.archive(&self.space);
         let removed = archive.purge(given(&self.args.key), older_than).await.map_err(refused)?;
+        Ok(number(i64::try_from(removed).unwrap_or(i64::MAX)))
+    }
+
+    async fn remove_entries(self) -> Answer {
+        // An id that was never given names nothing, as one that was given and removed.
+        let ids: Vec<ArchiveId> = self.args.ids.iter().filter_map(|id| id.parse().ok()).collect();
+        let removed =
+            self.storage.archive(&self.space).remove(&self.args.key, &ids).await.map_err(refused)?;
         Ok(number(i64::try_from(removed).unwrap_or(i64::MAX)))
     }
 

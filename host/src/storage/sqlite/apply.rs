@@ -38,6 +38,7 @@ impl Applier {
                 sql.archive_append(space, owner, entry, id)
             }
             Write::ArchiveDelete { space, delete } => sql.archive_delete(space, delete),
+            Write::ArchiveRemove { space, owner, id } => sql.archive_remove(space, owner, *id),
             Write::AccountInsert { vhost, localpart, row } => {
                 sql.account_insert(vhost, localpart, row.created, &row.credentials)
             }
@@ -74,6 +75,7 @@ pub(super) fn weight(write: &Write) -> usize {
             owner.len() + entry.with.as_ref().map_or(0, String::len) + entry.value.len()
         }
         Write::ArchiveDelete { delete, .. } => delete.owner.as_ref().map_or(0, String::len),
+        Write::ArchiveRemove { owner, .. } => owner.len(),
         Write::AccountInsert { vhost, localpart, row } => {
             vhost.len() + localpart.len() + row.credentials.len()
         }
@@ -156,6 +158,12 @@ impl Sql<'_> {
             }
             None => self.execute(OF_ALL, params![space.vhost(), space.owner(), before, delete.limit]),
         }
+    }
+
+    fn archive_remove(&self, space: &Space, owner: &str, id: ArchiveId) -> Applied {
+        const SQL: &str = "DELETE FROM archive WHERE id = ?3 AND nonce = ?4 AND owner = ?5
+            AND space = (SELECT id FROM space WHERE vhost = ?1 AND owner = ?2)";
+        self.execute(SQL, params![space.vhost(), space.owner(), id.stamp, id.nonce, owner])
     }
 
     fn account_insert(

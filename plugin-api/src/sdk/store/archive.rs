@@ -94,6 +94,18 @@ impl Archive {
         })
     }
 
+    /// Removes single items of a key, together; gives how many there were.
+    pub fn remove(&self, key: &str, ids: &[String]) -> Op<u64> {
+        let args = json!({"store": self.store, "key": key, "ids": ids});
+        self.host.op(
+            op::ARCHIVE_REMOVE,
+            0,
+            &args,
+            b"",
+            |answer| Ok(u64::try_from(answer.number).unwrap_or(0)),
+        )
+    }
+
     /// Removes what is older than `before_ms`, of one key or (empty) of all; gives how many.
     pub fn delete(&self, key: &str, before_ms: i64) -> Op<u64> {
         let args = json!({"store": self.store, "key": key, "before_ms": before_ms});
