@@ -1,6 +1,6 @@
 //! Health, metrics and the admin API over HTTP.
 
-use moult_tests::{Plugin, Server};
+use moult_tests::{Plugin, Server, eventually};
 use serde_json::json;
 
 const CPU_TIME: &str = "<query xmlns='ejabberd:cputime'/>";
@@ -61,6 +61,34 @@ async fn modules_are_updated_over_http_under_a_live_session() {
         let answer = server.http_admin("POST", "/update-modules", &body.to_string()).await;
         assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("ok")), "{answer:?}");
         assert_eq!(answer.json()["unpurged"], json!([]), "{answer:?}");
+        assert_eq!(alice.get("localhost", CPU_TIME).await.attr("type"), Some("result"));
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_module_that_takes_the_request_is_replaced_by_it_and_its_old_code_goes_with_the_answer() {
+    const UPDATER: &str = "mod_admin_http";
+    let server = Server::with_modules(&[UPDATER, "mod_cputime"]).await;
+    let mut alice = server.client("alice").await;
+    for round in 1..=3 {
+        for name in [UPDATER, "mod_cputime"] {
+            server.plugins().install(&Plugin::built(name).variant(round));
+        }
+        let answer = server.http_admin("POST", "/update-modules/all", "").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let report = answer.json();
+        assert_eq!(report["updated"], json!([UPDATER, "mod_cputime"]), "{report}");
+        assert_eq!(
+            (&report["unpurged"], &report["purged_after_answer"]),
+            (&json!([]), &json!([UPDATER])),
+            "{report}"
+        );
+        eventually("its old code is gone", async || {
+            let info = server.ctl_json(&["module_info", UPDATER]).await;
+            info["draining"] == json!([]) && info["retained"] == json!([])
+        })
+        .await;
         assert_eq!(alice.get("localhost", CPU_TIME).await.attr("type"), Some("result"));
     }
     server.stop().await;

@@ -38,7 +38,7 @@ pub struct Caller {
     pub admin: bool,
     /// The bare JID, where the caller has one.
     pub jid: Option<String>,
-    /// What the audit line says: a peer address, a process id, a JID.
+    /// What the audit line says: a peer address, a process id, a JID, a module's `id@vhost`.
     pub who: String,
 }
 
@@ -46,6 +46,12 @@ impl Caller {
     /// Whoever could open the control socket; `who` says what is known of that process.
     pub fn local(who: impl Into<String>) -> Caller {
         Caller { from: FrontEnd::Local, admin: true, jid: None, who: who.into() }
+    }
+
+    /// The module that calls, if one does.
+    pub fn module(&self) -> Option<&str> {
+        let who = (self.from == FrontEnd::Module).then_some(&self.who)?;
+        who.split('@').next()
     }
 
     /// What a permission group would have to name under `who`.

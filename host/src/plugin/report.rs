@@ -104,6 +104,8 @@ pub struct UpdateReport {
     pub updated: Vec<String>,
     /// Of these, the ones whose old code is still in use.
     pub unpurged: Vec<String>,
+    /// Of these, the one whose old code has asked for the update: it can go only when it has the answer.
+    pub purged_after_answer: Vec<String>,
     /// Modules that were asked for and needed nothing.
     pub unchanged: Vec<String>,
     /// Why it failed: then nothing was changed.

@@ -7,7 +7,8 @@
 //! * `POST /update-modules` updates the modules that the body names: `["mod_a"]` or `{"modules": ["mod_a"]}`.
 //!
 //! The answer is the report of the command `update`. It begins with `"status": "ok"` and lists `updated` and `unpurged`; a
-//! failed update has another status than 200 and says at which stage it failed and why.
+//! failed update has another status than 200 and says at which stage it failed and why. An update of this module through itself
+//! lists it under `purged_after_answer`: its old code ends with the call that gives the answer.
 
 use moult_plugin_api::prelude::*;
 use moult_plugin_api::serde_json::{self, Value, json};

@@ -37,12 +37,15 @@ pub struct UpdateRequest {
     pub force: bool,
     /// What caused it, for log and history.
     pub trigger: &'static str,
+    /// The module whose call asks for it. Where that module is replaced too, its old code waits for the answer to this
+    /// very request, so the request must not wait for it.
+    pub asker: Option<String>,
 }
 
 impl UpdateRequest {
     /// Everything that differs.
     pub fn all(trigger: &'static str) -> Self {
-        Self { selection: Selection::All, purge: None, force: false, trigger }
+        Self { selection: Selection::All, purge: None, force: false, trigger, asker: None }
     }
 
     /// These modules.
@@ -96,7 +99,10 @@ impl Manager {
         let candidates = plan::candidates(&scan, &state.loaded, &state.memory, &config);
         let plan = plan::plan(&request.selection, candidates);
         stages.end(transaction, "files");
-        self.carry_out(&mut state, plan, &request, transaction, stages).await.finish(state).await
+        self.carry_out(&mut state, plan, &request, transaction, stages)
+            .await
+            .finish(state, request.asker.as_deref())
+            .await
     }
 
     /// Goes back to the build that served before, or to the one that `build` names (a version, or how its hash begins),
@@ -116,7 +122,7 @@ impl Manager {
             let rejected = serving.hash;
             state.memory.rejected.insert(module.to_owned(), rejected);
         }
-        self.carry_out(&mut state, plan, &request, transaction, stages).await.finish(state).await
+        self.carry_out(&mut state, plan, &request, transaction, stages).await.finish(state, None).await
     }
 
     /// Takes modules out of service; their files stay.
@@ -137,7 +143,7 @@ impl Manager {
         if outcome.report.errors.is_empty() {
             state.memory.unloaded.extend(modules);
         }
-        outcome.finish(state).await
+        outcome.finish(state, None).await
     }
 
     fn plan_rollback(&self, module: &str, build: Option<&str>, state: &State) -> Result<Found, ModuleError> {
@@ -300,6 +306,7 @@ impl Manager {
             transaction,
             updated,
             unpurged: Vec::new(),
+            purged_after_answer: Vec::new(),
             unchanged,
             errors: Vec::new(),
             stages: Vec::new(),
@@ -341,6 +348,7 @@ impl Manager {
             transaction,
             updated: Vec::new(),
             unpurged: Vec::new(),
+            purged_after_answer: Vec::new(),
             unchanged: Vec::new(),
             errors,
             stages: Vec::new(),
@@ -364,6 +372,7 @@ impl Outcome {
             transaction,
             updated: Vec::new(),
             unpurged: Vec::new(),
+            purged_after_answer: Vec::new(),
             unchanged,
             errors: Vec::new(),
             stages: Vec::new(),
@@ -373,10 +382,19 @@ impl Outcome {
     }
 
     /// Waits a while for the old code to go, with the state free for others.
-    async fn finish(mut self, state: tokio::sync::MutexGuard<'_, State>) -> UpdateReport {
+    async fn finish(
+        mut self,
+        state: tokio::sync::MutexGuard<'_, State>,
+        asker: Option<&str>,
+    ) -> UpdateReport {
         drop(state);
         let until = tokio::time::Instant::now() + PURGE_PATIENCE;
         for (module, retiring) in self.retiring {
+            if asker == Some(module.as_str()) {
+                // Its retirement runs on by itself, with the deadlines of every other.
+                self.report.purged_after_answer.push(module);
+                continue;
+            }
             let gone = tokio::time::timeout_at(until, retiring).await;
             if !matches!(gone, Ok(Ok(true))) {
                 self.report.unpurged.push(module);

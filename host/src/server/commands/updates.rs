@@ -75,6 +75,7 @@ async fn update(shared: Arc<Shared>, call: Call) -> CommandResult {
         purge: purge(&call)?,
         force: call.args.flag("force"),
         trigger: trigger(&call),
+        asker: call.caller.module().map(str::to_owned),
     };
     finished(&shared, shared.manager.update(request).await).await
 }
@@ -164,9 +165,12 @@ fn told(report: &UpdateReport, held_by: &[String]) -> String {
         return "There is nothing to update.".into();
     }
     let mut lines = Vec::new();
-    for (what, modules) in
-        [("updated", &report.updated), ("unchanged", &report.unchanged), ("unpurged", &report.unpurged)]
-    {
+    for (what, modules) in [
+        ("updated", &report.updated),
+        ("unchanged", &report.unchanged),
+        ("unpurged", &report.unpurged),
+        ("purged after this answer", &report.purged_after_answer),
+    ] {
         if !modules.is_empty() {
             lines.push(format!("{what}: {}", modules.join(", ")));
         }
@@ -246,6 +250,7 @@ mod tests {
             transaction: 7,
             updated: Vec::new(),
             unpurged: Vec::new(),
+            purged_after_answer: Vec::new(),
             unchanged: Vec::new(),
             errors: Vec::new(),
             stages: Vec::new(),
