@@ -16,6 +16,8 @@
 //! | anything else about [`abi::v1`]: a field, a type, a meaning | major: a module `v2` beside `v1` | refuses them, with the reason |
 //! | the SDK's Rust surface | the crate's own version | loads them: it is compiled into each library |
 //!
+//! `minors/1.N.txt` lists what came with each minor, and a test holds every line of them; whoever adds something lists it there.
+//!
 //! A module that cannot do without what a later minor added says so by `needs_minor` in its manifest, and an older host
 //! refuses it by that. What the host does not know in a manifest it ignores. Libraries of another compiler, or of debug and
 //! release builds, load side by side: nothing whose layout the compiler chooses crosses the boundary.

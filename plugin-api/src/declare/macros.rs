@@ -70,7 +70,7 @@ macro_rules! export_module {
                 magic: v1::MAGIC,
                 size: core::mem::size_of::<v1::ModuleDecl>() as u32,
                 api_major: v1::API_MAJOR,
-                api_minor: v1::API_MINOR,
+                api_minor: SOURCE.api_minor,
                 fingerprint: FINGERPRINT,
                 flags: FLAGS | if cfg!(debug_assertions) { v1::flags::DEBUG } else { 0 },
                 rustc: RStr::from_str(RUSTC),
@@ -220,6 +220,7 @@ macro_rules! __module_field {
     (build $value:literal) => { $value };
     (description $value:literal) => { $value };
     (needs_minor $value:literal) => { $value };
+    (api_minor $value:literal) => { $value };
     (capabilities [$($value:literal),* $(,)?]) => { &[$($value),*] };
     (depends [$($($soft:ident)? $id:literal),* $(,)?]) => {
         &[$(Depend { id: $id, soft: $crate::__is_soft!($($soft)?) }),*]
