@@ -14,6 +14,7 @@
 
 mod api;
 mod auth;
+mod file;
 mod metrics;
 mod modules;
 mod router;

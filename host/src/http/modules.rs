@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
+use moult_plugin_api::sdk::FILE_HEADER;
 use serde_json::{Value, json};
 use tracing::warn;
 
-use super::auth;
 use super::router::Guarded;
+use super::{auth, file};
 use crate::config::Secret;
 use crate::plugin::call::{HttpRequest, Modules};
 
@@ -58,6 +60,12 @@ pub trait ModulePaths: Send + Sync {
     /// Whether a module serves `path`, and for whom.
     fn find(&self, path: &str) -> Option<ModuleAccess>;
 
+    /// The longest body that the module at `path` wants, where it wants longer ones than usual.
+    fn max_body(&self, path: &str) -> Option<usize> {
+        let _ = path;
+        None
+    }
+
     /// Asks the module; `None` where it has gone since [`ModulePaths::find`].
     fn call(&self, request: ModuleRequest) -> Pin<Box<dyn Future<Output = Option<ModuleResponse>> + Send>>;
 }
@@ -66,6 +74,10 @@ impl ModulePaths for Modules {
     fn find(&self, path: &str) -> Option<ModuleAccess> {
         let snapshot = self.snapshot();
         snapshot.http(path).map(|entry| if entry.admin { ModuleAccess::Admin } else { ModuleAccess::Open })
+    }
+
+    fn max_body(&self, path: &str) -> Option<usize> {
+        self.snapshot().http(path)?.max_body
     }
 
     fn call(&self, request: ModuleRequest) -> Pin<Box<dyn Future<Output = Option<ModuleResponse>> + Send>> {
@@ -135,14 +147,23 @@ fn passed_on(headers: &HeaderMap, token: Option<&Secret>) -> BTreeMap<String, St
     passed
 }
 
-/// The answer of a module with everything left out that would break the protocol.
-pub(super) fn response(path: &str, from: ModuleResponse) -> Response {
+/// The answer of a module with everything left out that would break the protocol. A file that it names is sent in its place.
+pub(super) async fn response(path: &str, mut from: ModuleResponse) -> Response {
     let status = StatusCode::from_u16(from.status).ok().filter(|status| !status.is_informational());
     let Some(status) = status else {
         warn!(path, status = from.status, "a module answered with a status that is none");
         return failure(StatusCode::BAD_GATEWAY, "The module that serves this path answered nonsense.");
     };
-    let mut response = Response::new(Body::from(from.body));
+    let mut response = match from.headers.remove(FILE_HEADER) {
+        None => Response::new(Body::from(from.body)),
+        Some(name) => match file::response(Path::new(&name)).await {
+            Ok(response) => response,
+            Err(error) => {
+                warn!(path, file = name, %error, "a file that a module wants sent cannot be read");
+                return failure(StatusCode::NOT_FOUND, "There is nothing at this path.");
+            }
+        },
+    };
     *response.status_mut() = status;
     for (name, value) in from.headers {
         match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::body::{Bytes, to_bytes};
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Extension, FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, get, on};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::auth::{self, credentials_wanted};
 use super::metrics::{Exposition, MetricsSource};
@@ -66,7 +66,12 @@ pub struct HttpServer {
 pub(super) struct Shared {
     pub parts: HttpParts,
     pub config: ArcSwap<config::Http>,
+    /// What long bodies may take of the memory together, in KiB.
+    long_bodies: Arc<Semaphore>,
 }
+
+/// All bodies that are longer than usual, together. No module gets one of more bytes than that.
+const LONG_BODIES: usize = 256 << 20;
 
 /// The configuration may ask for less, request by request.
 const LONGEST_REQUEST: Duration = Duration::from_secs(3_600);
@@ -74,8 +79,7 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(3_600);
 impl HttpServer {
     /// A front end for `parts`; the paths are those of `config`, and stay.
     pub fn new(config: config::Http, parts: HttpParts) -> HttpServer {
-        let (connections, shared) =
-            (config.max_connections, Arc::new(Shared { parts, config: ArcSwap::default() }));
+        let (connections, shared) = (config.max_connections, Arc::new(Shared::new(parts)));
         let router = router(&config, &shared);
         shared.config.store(Arc::new(config));
         HttpServer { shared, router, connections }
@@ -99,6 +103,50 @@ impl HttpServer {
     }
 }
 
+impl Shared {
+    fn new(parts: HttpParts) -> Shared {
+        let long_bodies = Arc::new(Semaphore::new(LONG_BODIES / 1024));
+        Shared { parts, config: ArcSwap::default(), long_bodies }
+    }
+
+    /// The longest body for this path.
+    fn limit(&self, path: &str, usual: usize) -> usize {
+        let asked = self.parts.modules.max_body(path).unwrap_or_default();
+        asked.min(LONG_BODIES).max(usual)
+    }
+
+    /// Room for a body that may be longer than usual, or the answer that there is none.
+    fn room(
+        &self,
+        body: &Body,
+        limit: usize,
+        usual: usize,
+    ) -> Result<Option<OwnedSemaphorePermit>, Response> {
+        let hint = body.size_hint();
+        if hint.lower() > limit as u64 {
+            return Err(too_long(limit));
+        }
+        // Where the client does not say, it may be all that is allowed.
+        let longest = hint.upper().map_or(limit, |upper| usize::try_from(upper).unwrap_or(limit).min(limit));
+        if longest <= usual {
+            return Ok(None);
+        }
+        let pieces = u32::try_from(longest.div_ceil(1024)).unwrap_or(u32::MAX);
+        match Arc::clone(&self.long_bodies).try_acquire_many_owned(pieces) {
+            Ok(room) => Ok(Some(room)),
+            Err(_) => {
+                let message = "Too many long bodies are on their way; retry later.";
+                Err(error_response(&CommandError::new(ErrorKind::Busy, message)))
+            }
+        }
+    }
+}
+
+fn too_long(limit: usize) -> Response {
+    let message = format!("The body breaks off or is longer than {limit} bytes.");
+    modules::failure(StatusCode::PAYLOAD_TOO_LARGE, &message)
+}
+
 fn router(config: &config::Http, shared: &Arc<Shared>) -> Router {
     let command = on(MethodFilter::GET.or(MethodFilter::POST), api::run);
     Router::new()
@@ -115,6 +163,8 @@ pub(super) struct Guarded {
     pub caller: Caller,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// Held as long as the body is.
+    pub room: Option<OwnedSemaphorePermit>,
 }
 
 impl FromRequest<Arc<Shared>> for Guarded {
@@ -137,11 +187,10 @@ impl FromRequest<Arc<Shared>> for Guarded {
                 who: peer.to_string(),
             },
         };
-        let body = to_bytes(body, config.max_body).await.map_err(|_| {
-            let message = format!("The body breaks off or is longer than {} bytes.", config.max_body);
-            modules::failure(StatusCode::PAYLOAD_TOO_LARGE, &message)
-        })?;
-        Ok(Guarded { caller, headers: head.headers, body })
+        let limit = shared.limit(head.uri.path(), config.max_body);
+        let room = shared.room(&body, limit, config.max_body)?;
+        let body = to_bytes(body, limit).await.map_err(|_| too_long(limit))?;
+        Ok(Guarded { caller, headers: head.headers, body, room })
     }
 }
 
@@ -194,7 +243,7 @@ async fn elsewhere(
     Extension(peer): Extension<SocketAddr>,
     method: Method,
     uri: Uri,
-    request: Guarded,
+    mut request: Guarded,
 ) -> Response {
     let path = uri.path();
     let nothing = || modules::failure(StatusCode::NOT_FOUND, "There is nothing at this path.");
@@ -205,9 +254,10 @@ async fn elsewhere(
         return error_response(&credentials_wanted());
     }
     let token = shared.config.load().admin_token.clone();
+    let _room = request.room.take();
     let asked = modules::request(&method, &uri, request, token.as_ref(), peer);
     match shared.parts.modules.call(asked).await {
-        Some(answer) => modules::response(path, answer),
+        Some(answer) => modules::response(path, answer).await,
         None => nothing(),
     }
 }

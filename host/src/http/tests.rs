@@ -38,10 +38,16 @@ impl MetricsSource for Fakes {
 impl ModulePaths for Fakes {
     fn find(&self, path: &str) -> Option<ModuleAccess> {
         match path {
-            "/open" | "/evil" | "/nonsense" | "/health" => Some(ModuleAccess::Open),
+            "/open" | "/evil" | "/nonsense" | "/health" | "/long" | "/file" | "/no-file" => {
+                Some(ModuleAccess::Open)
+            }
             "/closed" => Some(ModuleAccess::Admin),
             _ => None,
         }
+    }
+
+    fn max_body(&self, path: &str) -> Option<usize> {
+        (path == "/long").then_some(1 << 20)
     }
 
     fn call(&self, request: ModuleRequest) -> Pin<Box<dyn Future<Output = Option<ModuleResponse>> + Send>> {
@@ -53,9 +59,19 @@ impl ModulePaths for Fakes {
             headers.insert("content-length".into(), "1".into());
             headers.insert("transfer-encoding".into(), "chunked".into());
         }
+        match request.path.as_str() {
+            "/file" => drop(headers.insert("x-moult-file".into(), own_file())),
+            "/no-file" => drop(headers.insert("x-moult-file".into(), "/none/such".into())),
+            _ => {}
+        }
         self.requests.lock().unwrap().push(request);
         Box::pin(async move { Some(ModuleResponse { status, headers, body: b"from a module".to_vec() }) })
     }
+}
+
+/// A file that is there and has some pieces: this test program.
+fn own_file() -> String {
+    std::env::current_exe().unwrap().display().to_string()
 }
 
 struct Server {
@@ -364,6 +380,36 @@ async fn a_body_beyond_the_bound_is_refused() {
         "x".repeat(0x800)
     );
     assert_eq!(server.raw(&chunked).await.status, 413);
+}
+
+#[tokio::test]
+async fn a_module_may_take_longer_bodies_at_its_path() {
+    let server = Server::with(|config| config.max_body = 1024).await;
+    let long = "x".repeat(1 << 20);
+    assert_eq!(server.send("PUT /long", &[], &long).await.status, 201);
+    assert_eq!(server.fakes.requests.lock().unwrap()[0].body.len(), long.len());
+    assert_eq!(server.send("PUT /long", &[], &format!("{long}x")).await.status, 413);
+    assert_eq!(server.send("PUT /open", &[], &long).await.status, 413);
+    // The room for long bodies is given back.
+    for _ in 0..300 {
+        assert_eq!(server.send("PUT /long", &[], &long[..2048]).await.status, 201);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_a_module_names_is_sent_whole() {
+    let server = Server::start().await;
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    socket.write_all(b"GET /file HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(30), socket.read_to_end(&mut answer)).await;
+    read.expect("an answer in time").unwrap();
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 201") && head.contains("content-type: text/x"), "{head}");
+    assert!(!head.contains("x-moult-file"), "{head}");
+    assert!(answer[end + 4..] == std::fs::read(own_file()).unwrap());
+    assert_eq!(server.send("GET /no-file", &[], "").await.status, 404);
 }
 
 #[tokio::test]

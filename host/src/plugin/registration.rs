@@ -124,6 +124,8 @@ pub enum What {
         prefix: Arc<str>,
         /// Whether the admin token is needed.
         admin: bool,
+        /// The longest body, where the module wants longer ones than `[http] max_body` allows.
+        max_body: Option<usize>,
     },
     /// A timer.
     Timer {
@@ -159,7 +161,7 @@ impl std::fmt::Display for What {
             What::Iq { ns, target: IqTarget::Bare, .. } => write!(f, "iq {ns} to accounts"),
             What::Hook { point, sequence } => write!(f, "hook {point} at {sequence}"),
             What::Command { name, .. } => write!(f, "command {name}"),
-            What::Http { prefix, admin } => {
+            What::Http { prefix, admin, .. } => {
                 write!(f, "http {prefix}{}", if *admin { " for admins" } else { "" })
             }
             What::Timer { interval, repeat: true } => write!(f, "timer every {} ms", interval.as_millis()),
@@ -261,16 +263,19 @@ fn http(name: &str, args: &str) -> Result<What, String> {
     struct Http {
         #[serde(default)]
         auth: Option<String>,
+        #[serde(default)]
+        max_body: Option<usize>,
     }
     if !name.starts_with('/') {
         return Err(format!("the HTTP path '{name}' must begin with '/'"));
     }
-    let admin = match json::<Http>(args)?.auth.as_deref() {
+    let Http { auth, max_body } = json(args)?;
+    let admin = match auth.as_deref() {
         None | Some("admin") => true,
         Some("none") => false,
         Some(other) => return Err(format!("'{other}' is no kind of HTTP authorisation: admin or none")),
     };
-    Ok(What::Http { prefix: name.into(), admin })
+    Ok(What::Http { prefix: name.into(), admin, max_body })
 }
 
 fn timer(what: &v1::Registration<'_>) -> Result<What, String> {

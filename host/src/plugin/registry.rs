@@ -76,6 +76,8 @@ pub struct HttpEntry {
     pub prefix: Arc<str>,
     /// Whether the admin token is needed.
     pub admin: bool,
+    /// The longest body, where the module wants longer ones than usual.
+    pub max_body: Option<usize>,
     /// Whose.
     pub instance: Arc<Instance>,
     /// The module's number for it.
@@ -266,8 +268,9 @@ impl Snapshot {
                 let entry = CommandEntry { instance: Arc::clone(instance), handler, decl };
                 self.commands.entry(name).or_default().push(entry);
             }
-            What::Http { prefix, admin } => {
-                self.http.push(HttpEntry { prefix, admin, instance: Arc::clone(instance), handler });
+            What::Http { prefix, admin, max_body } => {
+                let instance = Arc::clone(instance);
+                self.http.push(HttpEntry { prefix, admin, max_body, instance, handler });
             }
             What::Feature { var, target } => {
                 self.for_vhosts(instance, |tables| disco_of(tables, target).features.push(Arc::clone(&var)));

@@ -6,6 +6,10 @@ use crate::abi::v1::Call;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The header by which a module names a file for the server to send; it never reaches the client.
+pub const FILE_HEADER: &str = "x-moult-file";
 
 /// Who may call a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,10 +21,46 @@ pub enum HttpAuth {
 }
 
 impl HttpAuth {
+    fn name(self) -> &'static str {
+        match self {
+            HttpAuth::None => "none",
+            HttpAuth::Admin => "admin",
+        }
+    }
+
     pub(crate) fn args(self) -> &'static str {
         match self {
             HttpAuth::None => r#"{"auth":"none"}"#,
             HttpAuth::Admin => r#"{"auth":"admin"}"#,
+        }
+    }
+}
+
+/// A path to serve, with everything below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpSpec {
+    pub(crate) path: String,
+    auth: HttpAuth,
+    max_body: Option<usize>,
+}
+
+impl HttpSpec {
+    /// This path.
+    pub fn new(path: impl Into<String>, auth: HttpAuth) -> Self {
+        Self { path: path.into(), auth, max_body: None }
+    }
+
+    /// Bodies may have so many bytes, where that is more than the server's configuration allows everywhere. A server before
+    /// API 1.1 does not know this, and the server has a bound of its own.
+    pub fn max_body(mut self, bytes: usize) -> Self {
+        self.max_body = Some(bytes);
+        self
+    }
+
+    pub(crate) fn args(&self) -> String {
+        match self.max_body {
+            None => self.auth.args().to_owned(),
+            Some(bytes) => format!(r#"{{"auth":"{}","max_body":{bytes}}}"#, self.auth.name()),
         }
     }
 }
@@ -97,6 +137,13 @@ impl HttpResponse {
             Ok(body) => Self::with_type(status, "application/json", body),
             Err(e) => Self::text(500, format!("the answer is no JSON: {e}")),
         }
+    }
+
+    /// The content of a file, which the server reads piece by piece while the client takes it; 404 where there is none.
+    /// Since API 1.1.
+    pub fn file(path: &Path) -> Self {
+        let headers = BTreeMap::from([(FILE_HEADER.to_owned(), path.display().to_string())]);
+        Self { status: 200, headers, body: Vec::new() }
     }
 
     fn with_type(status: u16, kind: &str, body: Vec<u8>) -> Self {

@@ -40,7 +40,7 @@ pub use handler::{Event, Handler, Soon, deferred};
 pub use hooks::Verdict;
 pub use host::Host;
 pub(crate) use host::WeakHost;
-pub use http::{HttpAuth, HttpEvent, HttpHead, HttpRequest, HttpResponse};
+pub use http::{FILE_HEADER, HttpAuth, HttpEvent, HttpHead, HttpRequest, HttpResponse, HttpSpec};
 pub use iq::{Discipline, Iq, IqEvent, IqHandler, IqReply, IqSpec, Target};
 pub use jid::{Jid, JidError};
 pub use log::{Level, LogTarget, Logger, SessionLog};

@@ -5,7 +5,7 @@ use super::command::{CommandEvent, CommandSpec};
 use super::flow::{Service, StanzaEvent};
 use super::handler::{Handler, Outcome, RawHandler};
 use super::hooks::{self, Hook};
-use super::http::{HttpAuth, HttpEvent};
+use super::http::{HttpAuth, HttpEvent, HttpSpec};
 use super::iq::{IqEvent, IqSpec};
 use super::timer::TimerEvent;
 use super::{Flow, Host, HostError, Jid, Module, Target};
@@ -157,6 +157,16 @@ impl Host {
         handler: impl Handler<HttpEvent, M, K>,
     ) -> Result<Registration, HostError> {
         self.register(call::HTTP, what(registration::HTTP, path, auth.args()), handler.into_raw())
+    }
+
+    /// The same with more to say about the path: see [`HttpSpec`].
+    pub fn on_http_path<M, K>(
+        &self,
+        spec: &HttpSpec,
+        handler: impl Handler<HttpEvent, M, K>,
+    ) -> Result<Registration, HostError> {
+        let args = spec.args();
+        self.register(call::HTTP, what(registration::HTTP, &spec.path, &args), handler.into_raw())
     }
 
     /// Calls a function again and again.
