@@ -49,7 +49,8 @@ async fn serves(client: &mut Client) {
     let answer = client.get("localhost", &format!("<ask xmlns='{NS}'/>")).await;
     let refused = answer.child("answer").and_then(|child| child.attr("refused")).unwrap_or_default();
     assert!(refused.contains("hook_of_the_future"), "{answer}");
-    client.message(&client.jid().to_owned(), "to myself").await;
+    let own = client.jid().to_owned();
+    client.message(&own, "to myself").await;
     assert!(client.expect_message().await.child_ns("seen", NS).is_some(), "the hook of 1.0 works");
 }
 
