@@ -22,10 +22,9 @@ pub enum Fate {
 
 /// Decides by type, hints and content.
 pub fn fate(message: &Element) -> Fate {
-    match message.attr("type") {
-        // Not for later: the router gives them back or drops them as the RFC says.
-        Some("groupchat" | "headline" | "error") => return Fate::Refused,
-        _ => {}
+    // Not for later: the router gives them back or drops them as the RFC says.
+    if matches!(message.attr("type"), Some("groupchat" | "headline" | "error")) {
+        return Fate::Refused;
     }
     let hint = |name| message.subtag_ns(name, HINTS).is_some();
     if hint("no-store") {
