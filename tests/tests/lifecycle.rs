@@ -1,6 +1,8 @@
 //! Start, readiness, signals, end; and everything that must stop a start.
 
+use std::io::ErrorKind;
 use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
 
 use moult_tests::{Server, eventually};
 use rustix::process::Signal;
@@ -94,4 +96,40 @@ async fn hangups_in_a_storm_reload_without_harm() {
     eventually("the server is at rest", async || server.ctl_json(&["status"]).await["phase"] == "running")
         .await;
     server.stop().await;
+}
+
+#[tokio::test]
+async fn the_service_manager_hears_of_reloads_and_of_the_end_in_order() {
+    let mut server = Server::start().await;
+    for _ in 0..2 {
+        server.ctl(&["reload_config"]).await;
+        let begun = server.notice().await;
+        assert_eq!(begun[0], "RELOADING=1");
+        let time = begun[1].strip_prefix("MONOTONIC_USEC=").and_then(|time| time.parse::<u64>().ok());
+        assert!(time.is_some_and(|time| time > 0), "{begun:?}");
+        assert_eq!(server.notice().await, ["READY=1"]);
+    }
+    server.signal(Signal::HUP);
+    assert_eq!(server.notice().await[0], "RELOADING=1");
+    assert_eq!(server.notice().await, ["READY=1"]);
+    server.signal(Signal::TERM);
+    assert_eq!(server.notice().await, ["STOPPING=1"]);
+    assert_eq!(server.ended().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_service_manager_that_reads_nothing_hinders_nothing() {
+    let mut server = Server::start().await;
+    let full = UnixDatagram::unbound().unwrap();
+    full.set_nonblocking(true).unwrap();
+    let refused = (0..100_000).find_map(|_| full.send_to(b"FULL=1", server.notify_socket()).err());
+    assert_eq!(refused.map(|error| error.kind()), Some(ErrorKind::WouldBlock));
+    for _ in 0..3 {
+        server.ctl(&["reload_config"]).await;
+    }
+    server.signal(Signal::HUP);
+    server.log().expect(&["the service manager could not be told"]).await;
+    server.client("alice").await.close().await;
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().await, Some(0));
 }

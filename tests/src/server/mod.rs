@@ -136,6 +136,16 @@ impl Server {
         self.process.log()
     }
 
+    /// The next message to the service manager after readiness, its lines; waits for it.
+    pub async fn notice(&self) -> Vec<String> {
+        self.process.notice().await
+    }
+
+    /// Where the server sends those messages.
+    pub fn notify_socket(&self) -> PathBuf {
+        self.folder.path().join(process::NOTIFY_SOCKET)
+    }
+
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.process.pid()

@@ -13,7 +13,7 @@ use super::log::Log;
 use crate::artifacts;
 use crate::eventually::DEADLINE;
 
-const NOTIFY_SOCKET: &str = "notify.sock";
+pub(super) const NOTIFY_SOCKET: &str = "notify.sock";
 const LOG_FILE: &str = "moultd.log";
 
 #[derive(Debug)]
@@ -21,8 +21,8 @@ pub(super) struct Process {
     child: Child,
     pid: u32,
     log: Log,
-    /// Until the server is ready; then nobody listens there, as nobody reads all that would come.
-    readiness: Option<UnixDatagram>,
+    /// In the place of the service manager. Few tests read what comes after readiness.
+    notices: UnixDatagram,
 }
 
 impl Process {
@@ -30,7 +30,7 @@ impl Process {
     pub fn spawn(folder: &Path, config_file: &Path, environment: &[(String, String)]) -> Process {
         let socket = folder.join(NOTIFY_SOCKET);
         let _ = std::fs::remove_file(&socket);
-        let readiness = UnixDatagram::bind(&socket).expect("the test folder is writable");
+        let notices = UnixDatagram::bind(&socket).expect("the test folder is writable");
         let log = File::options().create(true).append(true).open(folder.join(LOG_FILE));
         // `setpriv` lets the kernel end the server when the test's thread dies, however that happens.
         let child = Command::new("setpriv")
@@ -47,28 +47,24 @@ impl Process {
             .spawn()
             .expect("setpriv (package util-linux) can be started");
         let pid = child.id().expect("the process was not waited for yet");
-        Process { child, pid, log: Log::new(folder.join(LOG_FILE)), readiness: Some(readiness) }
+        Process { child, pid, log: Log::new(folder.join(LOG_FILE)), notices }
     }
 
     /// Waits for `READY=1`; an error is the exit code of a server that ended instead.
     pub async fn ready(&mut self) -> Result<(), Option<i32>> {
-        let mut buffer = [0u8; 1024];
-        let socket = self.readiness.take().expect("a server gets ready once");
-        let readiness = async {
-            loop {
-                let count = socket.recv(&mut buffer).await.expect("the socket is bound");
-                if buffer[..count].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
-                    return;
-                }
-            }
-        };
         let outcome = timeout(DEADLINE, async {
             tokio::select! {
-                () = readiness => Ok(()),
+                () = readiness(&self.notices) => Ok(()),
                 status = self.child.wait() => Err(status.expect("the child is ours").code()),
             }
         });
         outcome.await.unwrap_or_else(|_| panic!("the server is not ready in time:\n{}", self.log.text()))
+    }
+
+    /// The next message to the service manager, its lines.
+    pub async fn notice(&self) -> Vec<String> {
+        let notice = timeout(DEADLINE, receive(&self.notices)).await;
+        notice.unwrap_or_else(|_| panic!("the service manager hears nothing:\n{}", self.log.text()))
     }
 
     pub fn pid(&self) -> u32 {
@@ -91,6 +87,16 @@ impl Process {
         let status = status.unwrap_or_else(|_| panic!("the server does not end:\n{}", self.log.text()));
         status.expect("the child is ours").code()
     }
+}
+
+async fn readiness(notices: &UnixDatagram) {
+    while !receive(notices).await.iter().any(|line| line == "READY=1") {}
+}
+
+async fn receive(notices: &UnixDatagram) -> Vec<String> {
+    let mut buffer = [0u8; 1024];
+    let count = notices.recv(&mut buffer).await.expect("the socket is bound");
+    String::from_utf8_lossy(&buffer[..count]).lines().map(str::to_owned).collect()
 }
 
 impl Drop for Process {
