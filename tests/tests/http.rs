@@ -91,6 +91,7 @@ async fn the_module_that_takes_the_request_is_replaced_by_it_and_its_old_code_go
         .await;
         assert_eq!(alice.get("localhost", CPU_TIME).await.attr("type"), Some("result"));
     }
+    alice.close().await;
     server.stop().await;
 }
 

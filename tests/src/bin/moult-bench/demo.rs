@@ -36,7 +36,8 @@ pub fn run(options: &DemoOptions) -> Result<(), BenchError> {
         .map(|name| Plugin::built(name).named("libfixture_counter.so"));
     let needs = Needs { accounts: options.clients, ..Needs::default() };
     let first = builds[..1].to_vec();
-    let mut server = moult::start_with(&needs, &first, move |number| builds[number % 2].clone(), MODULE)?;
+    let mut server =
+        moult::start_with(&needs, &first, move |number| vec![builds[number % 2].clone()], MODULE)?;
     let mut engine = Engine::new()?;
     let crowd = setup::available_crowd(&mut engine, &server, 0..options.clients, true)?;
     setup::require(&mut engine, crowd.ids[0], DOMAIN, COUNT, "the counting module does not answer")?;

@@ -13,6 +13,7 @@ mod options;
 mod report;
 mod run;
 mod scenario;
+mod soak;
 mod target;
 
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Command::Floor(options) => floor::run(&options).map_err(Into::into),
         Command::Run(options) => run::run(&options),
         Command::Demo(options) => run::prepare_process().and_then(|()| demo::run(&options)),
+        Command::Soak(options) => run::prepare_process().and_then(|()| soak::run(&options)),
         Command::Certificate { folder, names } => {
             Certificate::make(&folder, "server", &names);
             Ok(())

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::demo::DemoOptions;
 use crate::floor::FloorOptions;
 use crate::scenario::{Scenario, Settings};
+use crate::soak::SoakOptions;
 use crate::target::Target;
 
 /// Measures Moult beside ejabberd, Prosody and a floor, all on loopback.
@@ -26,6 +27,8 @@ pub enum Command {
     Run(RunOptions),
     /// Swap a module between two builds under traffic and show that nobody notices.
     Demo(DemoOptions),
+    /// Many sessions with mixed traffic while modules are swapped every few seconds, for as long as you like.
+    Soak(SoakOptions),
     /// Write a self-signed certificate and its key, `server.crt` and `server.key`, for tests.
     Certificate {
         /// Where to.

@@ -7,7 +7,7 @@ mod disciplines;
 mod fan_out;
 mod idle;
 mod iq;
-mod lanes;
+pub mod lanes;
 mod login;
 mod messages;
 mod muc;

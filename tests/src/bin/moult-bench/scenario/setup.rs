@@ -49,14 +49,16 @@ pub fn floor_crowd(
 
 /// Turns until nothing has come for a while.
 pub fn settle(engine: &mut Engine) -> Result<(), BenchError> {
-    let mut quiet = Quiet::default();
-    loop {
-        quiet.heard = false;
+    settle_with(engine, &mut Ignore)
+}
+
+/// The same, and `reactor` gets what comes.
+pub fn settle_with(engine: &mut Engine, reactor: &mut impl Reactor) -> Result<(), BenchError> {
+    let mut quiet = Quiet { heard: true, reactor };
+    while std::mem::take(&mut quiet.heard) {
         engine.turn(Duration::from_millis(150), &mut quiet)?;
-        if !quiet.heard {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
 /// Sends an IQ and returns its answer, whatever its type.
@@ -87,15 +89,26 @@ pub fn echo_service() -> String {
     format!("echo.{DOMAIN}")
 }
 
-#[derive(Default)]
-struct Quiet {
+struct Quiet<'a, R> {
     heard: bool,
+    reactor: &'a mut R,
 }
 
-impl Reactor for Quiet {
-    fn received(&mut self, _from: Id, _piece: Piece<'_>, _outbox: &mut Outbox) {
+impl<R: Reactor> Reactor for Quiet<'_, R> {
+    fn received(&mut self, from: Id, piece: Piece<'_>, outbox: &mut Outbox) {
         self.heard = true;
+        self.reactor.received(from, piece, outbox);
     }
+
+    fn closed(&mut self, who: Id) {
+        self.reactor.closed(who);
+    }
+}
+
+struct Ignore;
+
+impl Reactor for Ignore {
+    fn received(&mut self, _from: Id, _piece: Piece<'_>, _outbox: &mut Outbox) {}
 
     fn closed(&mut self, _who: Id) {}
 }

@@ -177,7 +177,8 @@ fn build_of(stanza: &[u8]) -> Option<&[u8]> {
     Some(&value[..value.iter().position(|byte| matches!(byte, b'\'' | b'"'))?])
 }
 
-fn count_of(stanza: &[u8]) -> Option<usize> {
+/// The number in an answer of the counting module.
+pub fn count_of(stanza: &[u8]) -> Option<usize> {
     let end = memmem::find(stanza, b"</count>")?;
     let start = stanza[..end].iter().rposition(|byte| *byte == b'>')? + 1;
     std::str::from_utf8(&stanza[start..end]).ok()?.parse().ok()

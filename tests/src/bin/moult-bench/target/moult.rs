@@ -25,21 +25,21 @@ const CONFIG: &str = r#"
     connections_per_address = 100000
     unauthenticated_connections = 100000
     login_attempts_per_account = 100000
-login_attempts_per_address = 100000
+    login_attempts_per_address = 100000
 "#;
 
 /// Starts it with the modules of the scenarios; the measured one is the one that answers the CPU time.
 pub fn start(needs: &Needs) -> Result<Running, BenchError> {
     let modules = [MODULE, "mod_echo", "mod_ping", "mod_disco"].map(Plugin::built);
     let measured = modules[0].clone();
-    start_with(needs, &modules, move |build| measured.clone().variant(build as u64), MODULE)
+    start_with(needs, &modules, move |build| vec![measured.clone().variant(build as u64)], MODULE)
 }
 
-/// Starts it with these modules; `build` makes the builds of the one that is updated.
+/// Starts it with these modules; `build` makes the builds that are put in place before each update of `updated`.
 pub fn start_with(
     needs: &Needs,
     modules: &[Plugin],
-    build: impl Fn(usize) -> Plugin + Send + 'static,
+    build: impl Fn(usize) -> Vec<Plugin> + Send + 'static,
     updated: &'static str,
 ) -> Result<Running, BenchError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -54,7 +54,7 @@ pub fn start_with(
         client_config: server.certificate().client_config(rustls::ALL_VERSIONS),
         updater: Some(Updater {
             prepare: Box::new(move |number| {
-                plugins.install(&build(number));
+                build(number).iter().for_each(|build| _ = plugins.install(build));
                 Ok(())
             }),
             load: Box::new(move || update(&config_file, updated)),
