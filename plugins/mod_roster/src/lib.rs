@@ -40,7 +40,7 @@ module_options! {
         /// Characters of a group's name.
         group_length: usize = 256, min 1, max 1023;
         /// Subscription requests from strangers that one account may have unanswered; more are dropped.
-        max_requests: usize = 200, min 0, max 10000;
+        max_requests: usize = 1000, min 0, max 10000;
         /// Whether clients that know the roster's version are spared the rest (XEP-0237).
         versioning: bool = true;
         /// Whether subscriptions may be approved before they are requested (RFC 6121 section 3.4).

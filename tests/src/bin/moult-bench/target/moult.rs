@@ -30,7 +30,7 @@ const CONFIG: &str = r#"
 
 /// Starts it with the modules of the scenarios; the measured one is the one that answers the CPU time.
 pub fn start(needs: &Needs) -> Result<Running, BenchError> {
-    let modules = [MODULE, "mod_echo", "mod_ping", "mod_disco"].map(Plugin::built);
+    let modules = [MODULE, "mod_echo", "mod_ping", "mod_disco", "mod_roster"].map(Plugin::built);
     let measured = modules[0].clone();
     start_with(needs, &modules, move |build| vec![measured.clone().variant(build as u64)], MODULE)
 }
