@@ -95,17 +95,27 @@ async fn the_module_that_takes_the_request_is_replaced_by_it_and_its_old_code_go
     server.stop().await;
 }
 
+/// Both by the server itself and by the module that takes these paths over.
 #[tokio::test]
 async fn a_failed_update_is_no_success_and_names_stage_and_reason() {
-    let server = Server::with_modules(&["mod_cputime"]).await;
-    server.plugins().install(&Plugin::from_bytes(Plugin::built("mod_cputime").file_name(), "no library"));
-    let answer = server.http_admin("POST", "/update-modules", "[\"mod_cputime\"]").await;
-    assert_ne!(answer.status, 200, "{answer:?}");
-    assert!(answer.body.contains("mod_cputime") && answer.body.contains("stage"), "{answer:?}");
-    for body in ["", "{}", "no json", "[1]"] {
-        assert_eq!(server.http_admin("POST", "/update-modules", body).await.status, 400, "{body}");
+    for modules in [&["mod_cputime"][..], &["mod_cputime", "mod_admin_http"]] {
+        let server = Server::with_modules(modules).await;
+        server.plugins().install(&Plugin::from_bytes(Plugin::built("mod_cputime").file_name(), "no library"));
+        for (name, status) in [("mod_cputime", 500), ("nope", 404)] {
+            let body = json!([name]).to_string();
+            let answer = server.http_admin("POST", "/update-modules", &body).await;
+            let report = answer.json();
+            assert_eq!((answer.status, &report["status"]), (status, &json!("error")), "{answer:?}");
+            assert!(report["message"].as_str().is_some_and(|text| text.contains(name)), "{answer:?}");
+            let details = if report["details"].is_object() { &report["details"] } else { &report };
+            assert_eq!(details["stage"], "notice", "{answer:?}");
+            assert!(details["reason"].is_string(), "{answer:?}");
+        }
+        for body in ["", "{}", "no json", "[1]"] {
+            assert_eq!(server.http_admin("POST", "/update-modules", body).await.status, 400, "{body}");
+        }
+        server.stop().await;
     }
-    server.stop().await;
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! IQs: exactly one answer to each request, whoever it is for.
 
-use moult_tests::{Element, Server};
+use moult_tests::{Element, Plugin, RawStream, Server};
 
 const CPU_TIME: &str = "<query xmlns='ejabberd:cputime'/>";
 
@@ -105,4 +105,34 @@ async fn a_thousand_requests_of_one_client_get_a_thousand_answers() {
     }
     assert_eq!(alice.received().await, []);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn an_account_is_made_before_the_login_only_where_registration_is_open() {
+    let query =
+        "<query xmlns='jabber:iq:register'><username>romeo</username><password>a password</password></query>";
+    let register = format!("<iq type='set' id='r'>{query}</iq>");
+    let announced = "<register xmlns='http://jabber.org/features/iq-register'/>";
+    let server = Server::builder().plugin(&Plugin::built("mod_register")).start().await;
+    let mut peer = stranger(&server).await;
+    assert!(!peer.open("localhost").await.contains(announced));
+    peer.send(&register).await;
+    assert!(peer.read_until("</iq>").await.contains("not-allowed"));
+
+    server.reconfigure("[modules.mod_register]\nopen = true").await;
+    let mut peer = stranger(&server).await;
+    assert!(peer.open("localhost").await.contains(announced));
+    peer.send(&register).await;
+    assert!(peer.read_until("id='r'").await.contains("type='result'"));
+    server.login("romeo").password("a password").connect().await.close().await;
+    peer.send(&register).await;
+    assert!(peer.read_until("</iq>").await.contains("conflict"), "the name is taken");
+    server.stop().await;
+}
+
+/// A stream over direct TLS that has not been opened.
+async fn stranger(server: &Server) -> RawStream {
+    let mut stream = RawStream::connect(server.listeners().c2s_tls).await;
+    stream.start_tls(server.certificate().client_config(rustls::ALL_VERSIONS), "localhost").await;
+    stream
 }

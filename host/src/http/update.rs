@@ -1,10 +1,9 @@
 //! The two update paths of ejabberd_update's article, for a server in which no module serves them.
 //!
-//! `GET` should change nothing and can be caused by any page a browser shows. `GET /update-modules/all` is therefore
-//! answered only with the admin token *and* the header `X-Moult-Action: update`, which no page can send to another
-//! site by itself. `POST` is the better way.
+//! `GET` should change nothing and can be caused by any page a browser shows; `GET /update-modules/all` is safe all the
+//! same, because no page can send the bearer token to another site by itself. `POST` is the better way.
 
-use axum::http::{HeaderMap, Method};
+use axum::http::Method;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -13,8 +12,6 @@ use super::api::{answer, call};
 use super::auth::credentials_wanted;
 use super::router::{Guarded, Shared};
 use crate::command::{CommandError, ErrorKind, Input};
-
-const ACTION: &str = "x-moult-action";
 
 /// The names as the article sends them, or in an object.
 #[derive(Deserialize)]
@@ -32,8 +29,7 @@ pub(super) async fn respond(
     request: Guarded,
 ) -> Option<Response> {
     let modules = match (method.as_str(), path) {
-        ("GET", "/update-modules/all") => all(&request.headers),
-        ("POST", "/update-modules/all") => Ok(vec!["all".to_owned()]),
+        ("GET" | "POST", "/update-modules/all") => Ok(vec!["all".to_owned()]),
         ("POST", "/update-modules") => named(&request.body),
         _ => return None,
     };
@@ -49,14 +45,6 @@ pub(super) async fn respond(
         Err(error) => Err(error),
     };
     Some(answer(result))
-}
-
-fn all(headers: &HeaderMap) -> Result<Vec<String>, CommandError> {
-    if headers.get(ACTION).is_some_and(|value| value == "update") {
-        return Ok(vec!["all".to_owned()]);
-    }
-    let message = "GET /update-modules/all wants the header X-Moult-Action: update; POST does not.";
-    Err(CommandError::new(ErrorKind::BadArgument, message))
 }
 
 fn named(body: &[u8]) -> Result<Vec<String>, CommandError> {

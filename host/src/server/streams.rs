@@ -16,8 +16,12 @@ use crate::session::{BindRequest, BoundSession, MailboxSender, SessionInfo};
 use crate::stanza::{Jid, Stanza, StanzaError, StanzaErrorCondition, ns};
 use crate::stream::{self, Client, FeatureStage, LoginEnd, StreamEvents, StreamHost, Work};
 
+/// Features of the vhost that are announced before the login.
+const BEFORE_LOGIN: [(&str, &str); 1] =
+    [(ns::REGISTER_FEATURE, "<register xmlns='http://jabber.org/features/iq-register'/>")];
+
 /// Features of accounts that are announced on their streams.
-const OF_ACCOUNTS: [(&str, &str); 2] = [
+const AFTER_LOGIN: [(&str, &str); 2] = [
     (ns::ROSTER_VERSIONING, "<ver xmlns='urn:xmpp:features:rosterver'/>"),
     (ns::PRE_APPROVAL, "<sub xmlns='urn:xmpp:features:pre-approval'/>"),
 ];
@@ -49,20 +53,18 @@ impl StreamHost for Streams {
         Offer { vhost: domain.to_owned(), encrypted, bindings, allowed }
     }
 
-    /// In-band registration is announced where a module handles it (XEP-0077 section 8); what accounts can do with
-    /// rosters where a module has declared it as a feature of accounts (RFC 6121 sections 2.6 and 3.4).
+    /// A stream announces what a module has declared as a feature: of the vhost that accounts may be made (XEP-0077
+    /// section 8), of its accounts what they can do with rosters (RFC 6121 sections 2.6 and 3.4).
     fn write_features(&self, stage: FeatureStage, domain: &str, out: &mut String) {
-        if stage == FeatureStage::BeforeLogin {
-            if registers(&self.0, domain) {
-                out.push_str("<register xmlns='http://jabber.org/features/iq-register'/>");
-            }
-            return;
-        }
+        let (target, announced): (_, &[(&str, &str)]) = match stage {
+            FeatureStage::BeforeLogin => (IqTarget::Server, &BEFORE_LOGIN),
+            FeatureStage::AfterLogin => (IqTarget::Bare, &AFTER_LOGIN),
+        };
         let modules = self.0.manager.modules();
         let snapshot = modules.snapshot();
-        let Some(accounts) = snapshot.disco(domain, IqTarget::Bare) else { return };
-        for (var, element) in OF_ACCOUNTS {
-            if accounts.features.iter().any(|feature| &**feature == var) {
+        let Some(declared) = snapshot.disco(domain, target) else { return };
+        for (var, element) in announced {
+            if declared.features.iter().any(|feature| &**feature == *var) {
                 out.push_str(element);
             }
         }

@@ -240,6 +240,8 @@ pub mod op {
     /// All full JIDs bound on the vhost: `{"host","after","limit"}`. Answer: text = JSON array.
     pub const SESSIONS_ALL: u32 = 46;
     /// Run a command of the one command table: `{"name","args"}`. Needs the capability `commands`. Answer: text = JSON.
+    /// Since 1.1 also `"full":true`: the answer is `{"value"}` or `{"error":{"code","text","details"}}`, code as for
+    /// COMMAND_ERROR; an older host answers the bare value or fails.
     pub const COMMAND: u32 = 47;
     /// The answer to a disco#info question, after the hook `disco_info`: `{"host","target","from","to","node"}`, `target` =
     /// `bare` for accounts, body = JSON of the asker's own part (may be empty). Without a node, what was declared comes first.

@@ -1,5 +1,6 @@
 //! Questions to the server. Each begins at once and gives an [`Op`]: `.await` it or `.wait()` for it.
 
+use super::command::CommandFailure;
 use super::element::{Element, parse_element};
 use super::op::Op;
 use super::{Host, HostError, Jid, StanzaError, Target};
@@ -143,6 +144,12 @@ impl Host {
     pub fn run_command(&self, name: &str, args: &Value) -> Op<Value> {
         self.op(op::COMMAND, 0, &json!({"name": name, "args": args}), b"", text_as_json)
     }
+
+    /// The same; a command that does not work is an answer that tells all about it (in full since hosts of minor 1).
+    pub fn try_command(&self, name: &str, args: &Value) -> Op<Result<Value, CommandFailure>> {
+        let args = json!({"name": name, "args": args, "full": true});
+        self.op(op::COMMAND, 0, &args, b"", |answer| text_as_json(answer).map(outcome))
+    }
 }
 
 /// An IQ to send.
@@ -194,6 +201,16 @@ pub(crate) fn millis(time: Duration) -> i64 {
 
 pub(crate) fn nothing(_: OpAnswer) -> Result<(), HostError> {
     Ok(())
+}
+
+/// The two forms of an answer in full, or the bare value of an older host.
+fn outcome(mut answer: Value) -> Result<Value, CommandFailure> {
+    let mut part = |name: &str| answer.get_mut(name).map(Value::take);
+    match (part("error"), part("value")) {
+        (Some(error), _) => Err(serde_json::from_value(error).unwrap_or_default()),
+        (None, Some(value)) => Ok(value),
+        (None, None) => Ok(answer),
+    }
 }
 
 pub(crate) fn text_as_json<T: DeserializeOwned>(answer: OpAnswer) -> Result<T, HostError> {

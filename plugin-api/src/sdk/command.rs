@@ -93,6 +93,24 @@ pub struct CommandError {
     pub text: String,
 }
 
+/// Why a command of the server did not work, in full.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct CommandFailure {
+    /// As in [`CommandError::code`].
+    pub code: u16,
+    /// One sentence, or one line per failure.
+    pub text: String,
+    /// What programs may want to know, such as `stage` and `reason` of a refused update; null where there is nothing.
+    pub details: Value,
+}
+
+impl Default for CommandFailure {
+    fn default() -> Self {
+        Self { code: 500, text: String::new(), details: Value::Null }
+    }
+}
+
 impl CommandError {
     /// With this code and sentence.
     pub fn new(code: u16, text: impl Into<String>) -> Self {

@@ -31,7 +31,9 @@ mod timer;
 mod turns;
 
 pub use crate::glue::{process_time, utc_offset};
-pub use command::{CommandAnswer, CommandArg, CommandError, CommandEvent, CommandSpec, Request};
+pub use command::{
+    CommandAnswer, CommandArg, CommandError, CommandEvent, CommandFailure, CommandSpec, Request,
+};
 pub use disco::DiscoQuestion;
 pub use element::{Element, Node};
 pub use error::{Condition, ErrorType, HostError, StanzaError, Stop};

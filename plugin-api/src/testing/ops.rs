@@ -112,7 +112,10 @@ impl FakeHost {
             return failed("forbidden", "the module lacks the capability «commands»");
         }
         match self.responders().commands.as_mut() {
-            Some(answer) => respond(answer(text(args, "name"), &args["args"])),
+            Some(answer) => {
+                let answer = answer(text(args, "name"), &args["args"]);
+                respond(if args["full"] == true { Ok(in_full(answer)) } else { answer })
+            }
             None => failed("item-not-found", "there is no such command"),
         }
     }
@@ -277,4 +280,15 @@ pub(super) fn domain(name: &str) -> Result<String, HostError> {
         return Err(malformed("it has a localpart or a resource".to_owned()));
     }
     Ok(jid.domain().to_owned())
+}
+
+/// A command's answer as it is asked for with `full`; a fake command has no details beyond its text.
+fn in_full(answer: Result<Value, (String, String)>) -> Value {
+    match answer {
+        Ok(value) => serde_json::json!({ "value": value }),
+        Err((condition, text)) => {
+            let code = if condition == "item-not-found" { 404 } else { 409 };
+            serde_json::json!({ "error": { "code": code, "text": text, "details": { "condition": condition } } })
+        }
+    }
 }

@@ -1,9 +1,8 @@
 //! Updating modules by HTTP, as the article on `ejabberd_update` does it.
 //!
 //! * `GET /update-modules/all` updates every changed module. A GET should change nothing, and any page that a browser
-//!   shows can cause one; so besides the administrator's token it needs the header `X-Moult-Action: update`, which no page
-//!   can send to another site by itself.
-//! * `POST /update-modules/all` does the same without that header.
+//!   shows can cause one; but no page can send the administrator's bearer token to another site by itself.
+//! * `POST /update-modules/all` does the same.
 //! * `POST /update-modules` updates the modules that the body names: `["mod_a"]` or `{"modules": ["mod_a"]}`.
 //!
 //! The answer is the report of the command `update`. It begins with `"status": "ok"` and lists `updated` and `unpurged`; a
@@ -15,7 +14,6 @@ use moult_plugin_api::serde_json::{self, Value, json};
 use std::sync::Arc;
 
 const PATH: &str = "/update-modules";
-const ACTION: &str = "x-moult-action";
 
 /// The module, one for the whole server.
 #[derive(Debug)]
@@ -42,8 +40,9 @@ impl AdminHttp {
 
     async fn update(&self, modules: &[String], peer: &str) -> HttpResponse {
         info!(self.host, "{peer} asks for an update of {}", modules.join(", "));
-        match self.host.run_command("update", &json!({ "modules": modules })).await {
-            Ok(report) => HttpResponse::json(status_of(&report), &report),
+        match self.host.try_command("update", &json!({ "modules": modules })).await {
+            Ok(Ok(report)) => HttpResponse::json(status_of(&report), &report),
+            Ok(Err(failure)) => refused(&failure),
             Err(error) => failure(CommandError::from(error)),
         }
     }
@@ -53,12 +52,7 @@ impl AdminHttp {
 fn wanted(request: &HttpRequest<'_>) -> Result<Vec<String>, HttpResponse> {
     let rest = request.path.strip_prefix(PATH).unwrap_or_default();
     match (&*request.method, rest.trim_end_matches('/')) {
-        ("GET", "/all") if request.header(ACTION) == Some("update") => Ok(all()),
-        ("GET", "/all") => Err(refusal(
-            400,
-            "GET /update-modules/all wants the header X-Moult-Action: update; POST does not.",
-        )),
-        ("POST", "/all") => Ok(all()),
+        ("GET" | "POST", "/all") => Ok(all()),
         ("POST", "") => named(&request.body),
         (_, "") => Err(refusal(405, "This path takes POST.").header("allow", "POST")),
         (_, "/all") => Err(refusal(405, "This path takes GET and POST.").header("allow", "GET, POST")),
@@ -84,6 +78,15 @@ fn named(body: &[u8]) -> Result<Vec<String>, HttpResponse> {
 /// A report may tell of a failure: then nothing was changed.
 fn status_of(report: &Value) -> u16 {
     if report["status"] == "ok" { 200 } else { 409 }
+}
+
+/// With stage and reason, where the update came as far as that.
+fn refused(failure: &CommandFailure) -> HttpResponse {
+    let mut body = json!({ "status": "error", "message": failure.text });
+    for (key, value) in failure.details.as_object().into_iter().flatten() {
+        body[key] = value.clone();
+    }
+    HttpResponse::json(failure.code, &body)
 }
 
 fn failure(error: CommandError) -> HttpResponse {
@@ -140,15 +143,9 @@ mod tests {
     }
 
     #[test]
-    fn a_get_needs_the_header_that_no_page_can_send() {
+    fn a_get_updates_all() {
         let (_host, module, asked) = server(ok());
-        assert_eq!(module.http("GET", "/update-modules/all", &[], "").status, 400);
-        assert_eq!(module.http("GET", "/update-modules/all", &[("X-Moult-Action", "other")], "").status, 400);
-        assert!(asked.lock().unwrap().is_empty());
-        assert_eq!(
-            module.http("GET", "/update-modules/all", &[("X-Moult-Action", "update")], "").status,
-            200
-        );
+        assert_eq!(module.http("GET", "/update-modules/all", &[], "").status, 200);
         assert_eq!(*asked.lock().unwrap(), [json!(["all"])]);
     }
 

@@ -1,11 +1,9 @@
-//! In-band registration (XEP-0077), for users who have logged in: they ask what is registered, change their password and
-//! cancel their account.
+//! In-band registration (XEP-0077): users ask what is registered, change their password and cancel their account, and,
+//! where `open` says so, anybody makes an account before the login.
 //!
-//! Making an account before login happens on a stream that has no address yet, where no module is asked; it is not
-//! offered, and the stream feature is not announced. Accounts are made by `moultctl register`.
-//!
-//! Changes are limited per client address and time (per account where the address is not known, because the module was
-//! loaded after the session began). The limits hold over a swap.
+//! Open registration invites spam, so it is off by default and the stream feature is announced only where it is on; without
+//! it accounts are made by `moultctl register`. All of it is limited per client address and time (per account where the
+//! address is not known, because the module was loaded after the session began). The limits hold over a swap.
 
 mod limits;
 
@@ -14,17 +12,22 @@ use moult_plugin_api::hooks::{SessionClosed, SessionOpened};
 use moult_plugin_api::prelude::*;
 use moult_plugin_api::sdk::hooks::Notice;
 use moult_plugin_api::serde_json;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 const SCHEMA: u32 = 1;
+/// The stream feature, which the server announces where a module declares it.
+const FEATURE: &str = "http://jabber.org/features/iq-register";
 
 module_options! {
     /// Options of mod_register.
     pub struct Options {
+        /// Whether anybody may make an account.
+        open: bool = false;
         /// Fewest characters of a password.
         password_length: usize = 8, min 1, max 1024;
-        /// Changes per address within the time below; 0 forbids them all.
+        /// New accounts and changes per address within the time below; 0 forbids them all.
         limit: u32 = 5, min 0;
         /// After what time the count begins anew.
         limit_interval: Duration = "10m", min 1000;
@@ -53,6 +56,9 @@ impl Module for Register {
 
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         host.on_iq(ns::REGISTER, Self::answer)?;
+        if options.open {
+            host.feature(FEATURE, Target::Server)?;
+        }
         host.on_session_opened(50, Self::opened)?;
         host.on_session_closed(50, Self::closed)?;
         host.every(options.limit_interval, |this: &Register, _: &Tick| this.limits().begin_anew())?;
@@ -94,6 +100,9 @@ impl Register {
     }
 
     async fn carry_out(&self, iq: &Iq<'static>) -> Result<IqReply, StanzaError> {
+        if let Some(address) = address(iq.from()) {
+            return self.before_login(iq, address).await;
+        }
         let user = self.user(iq)?;
         if iq.is_get() {
             return Ok(registered(user).into());
@@ -102,11 +111,38 @@ impl Register {
             Wish::Cancel => self.cancel(iq).await,
             Wish::Password { user: named, password } => {
                 if !named.eq_ignore_ascii_case(user) {
-                    return Err(StanzaError::not_allowed("accounts are made by the server's administrator"));
+                    return Err(StanzaError::not_allowed(
+                        "you have an account: cancel it before you make another",
+                    ));
                 }
                 self.change(iq, &password).await
             }
         }
+    }
+
+    /// Of somebody who is not logged in. The server names the address as the sender.
+    async fn before_login(&self, iq: &Iq<'static>, address: IpAddr) -> Result<IqReply, StanzaError> {
+        if !self.options.open {
+            return Err(StanzaError::not_allowed("accounts are made by the server's administrator"));
+        }
+        if iq.is_get() {
+            return Ok(form().into());
+        }
+        let Wish::Password { user, password } = wish(iq.payload()?)? else {
+            return Err(StanzaError::new(Condition::RegistrationRequired, "log in to cancel your account"));
+        };
+        self.check_password(&password)?;
+        let account = Jid::parse(&format!("{user}@{}", self.host.vhost()))
+            .ok()
+            .filter(|account| account.localpart().is_some() && account.is_bare())
+            .ok_or_else(|| StanzaError::new(Condition::JidMalformed, "this is no user name"))?;
+        if !self.limits().count_address(&address.to_string(), self.options.limit) {
+            info!(self.host, "too many registrations from {address}");
+            return Err(too_many());
+        }
+        self.host.create_account(&account, &password).await?;
+        info!(self.host.about(&account), "the account was made from {address}");
+        Ok(().into())
     }
 
     /// Who asks. Only users of this vhost have something registered here.
@@ -123,17 +159,19 @@ impl Register {
             return Ok(());
         }
         info!(self.host.about(iq.from()), "too many changes of registration");
-        Err(StanzaError::new(
-            Condition::ResourceConstraint,
-            "too many changes from this address: try again later",
-        ))
+        Err(too_many())
     }
 
-    async fn change(&self, iq: &Iq<'_>, password: &str) -> Result<IqReply, StanzaError> {
+    fn check_password(&self, password: &str) -> Result<(), StanzaError> {
         if password.chars().count() < self.options.password_length {
             let text = format!("a password has at least {} characters", self.options.password_length);
             return Err(StanzaError::new(Condition::NotAcceptable, text));
         }
+        Ok(())
+    }
+
+    async fn change(&self, iq: &Iq<'_>, password: &str) -> Result<IqReply, StanzaError> {
+        self.check_password(password)?;
         self.count(iq)?;
         self.host.set_password(&iq.from().bare(), password).await?;
         info!(self.host.about(iq.from()), "the password was changed");
@@ -158,6 +196,25 @@ impl Register {
         }
         Ok(IqReply::Ignore)
     }
+}
+
+/// The address of a peer who is not logged in: a domain that is an address, with no user.
+fn address(from: &Jid<'_>) -> Option<IpAddr> {
+    let literal = from.domain().trim_start_matches('[').trim_end_matches(']');
+    if from.localpart().is_some() { None } else { literal.parse().ok() }
+}
+
+fn too_many() -> StanzaError {
+    StanzaError::new(Condition::ResourceConstraint, "too many changes from this address: try again later")
+}
+
+/// What is needed to make an account.
+fn form() -> Element {
+    Element::new("query")
+        .with_ns(ns::REGISTER)
+        .with_child(Element::new("instructions").with_text("Choose a user name and a password."))
+        .with_child(Element::new("username"))
+        .with_child(Element::new("password"))
 }
 
 fn registered(user: &str) -> Element {

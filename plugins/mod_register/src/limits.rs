@@ -29,7 +29,12 @@ impl Limits {
     pub fn count(&mut self, session: &Jid<'_>, limit: u32) -> bool {
         let address = self.addresses.get(session.as_str());
         let whose = address.cloned().unwrap_or_else(|| session.bare().as_str().to_owned());
-        let changes = self.changes.entry(whose).or_default();
+        self.count_address(&whose, limit)
+    }
+
+    /// The same for somebody who has no session.
+    pub fn count_address(&mut self, address: &str, limit: u32) -> bool {
+        let changes = self.changes.entry(address.to_owned()).or_default();
         *changes = changes.saturating_add(1);
         *changes <= limit
     }

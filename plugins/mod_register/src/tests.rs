@@ -95,3 +95,26 @@ fn limits_hold_over_a_swap() {
     assert_eq!(condition(change(&new, ALICE, "alice", "password 2")), Condition::ResourceConstraint);
     assert!(new.import_state(2, &state).is_err());
 }
+
+#[test]
+fn strangers_make_accounts_only_where_registration_is_open() {
+    const STRANGER: &str = "192.0.2.7";
+    let (host, closed) = server("{}");
+    let form = "<query xmlns='jabber:iq:register'/>";
+    assert_eq!(condition(closed.iq_get(STRANGER, "example.org", form)), Condition::NotAllowed);
+    assert_eq!(condition(change(&closed, STRANGER, "bob", "a password")), Condition::NotAllowed);
+    closed.stop(StopReason::Unload);
+
+    let open = host.start::<Register>(r#"{"open": true, "limit": 3}"#);
+    let form = open.iq_get(STRANGER, "example.org", form).unwrap().unwrap();
+    assert!(form.subtag("username").is_some() && form.subtag("registered").is_none());
+    assert_eq!(condition(change(&open, STRANGER, "bob", "short")), Condition::NotAcceptable);
+    assert_eq!(condition(change(&open, STRANGER, "b@d/x", "a password")), Condition::JidMalformed);
+    assert_eq!(condition(set(&open, STRANGER, "<remove/>")), Condition::RegistrationRequired);
+    assert_eq!(change(&open, STRANGER, "bob", "a password"), Ok(None));
+    assert_eq!(host.password("bob@example.org").as_deref(), Some("a password"));
+    assert_eq!(condition(change(&open, STRANGER, "alice", "a password")), Condition::Conflict);
+    assert_eq!(change(&open, STRANGER, "carol", "a password"), Ok(None));
+    assert_eq!(condition(change(&open, STRANGER, "dave", "a password")), Condition::ResourceConstraint);
+    assert_eq!(change(&open, "[2001:db8::1]", "dave", "a password"), Ok(None));
+}

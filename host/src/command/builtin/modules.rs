@@ -11,7 +11,7 @@ pub(super) fn specs() -> Vec<CommandSpec> {
 
 fn looking() -> Vec<CommandSpec> {
     vec![
-        CommandSpec::new("update_list", TAG, "Lists the modules whose library differs from the loaded one.")
+        CommandSpec::new("update_list", TAG, "Lists the modules that an update would take: changed, new or removed in the plugin folder.")
             .flag("all", "Whether to list new, removed and failed ones too, with their state.")
             .returns(ResultKind::List)
             .described("One module per line; no line means that there is nothing to update."),

@@ -56,7 +56,7 @@ fn instances(report: &ReloadReport) -> Vec<Value> {
 async fn dump_config(shared: Arc<Shared>, call: Call) -> CommandResult {
     let dump = shared.config().dump();
     let Some(out) = call.args.optional_text("out") else {
-        return Ok(Answer::value(dump));
+        return Ok(Answer::value(dump.clone()).with_text(dump));
     };
     let path = Path::new(out).to_owned();
     if !path.is_absolute() {

@@ -31,8 +31,14 @@ async fn update_list(shared: Arc<Shared>, call: Call) -> CommandResult {
         let lines: Vec<String> = differing.iter().map(|entry| line(entry)).collect();
         return Ok(Answer::value(json!(differing)).with_text(lines.join("\n")));
     }
-    let changed = entries.into_iter().filter(|entry| entry.change == Change::Changed);
-    Ok(Answer::value(changed.map(|entry| entry.module).collect::<Vec<_>>()))
+    // The value is what `update` takes as arguments; a file that is of no use is shown to people only.
+    let (unusable, taken): (Vec<_>, Vec<_>) = entries
+        .into_iter()
+        .filter(|entry| entry.change != Change::Same)
+        .partition(|entry| entry.change == Change::Unusable);
+    let names: Vec<String> = taken.into_iter().map(|entry| entry.module).collect();
+    let lines: Vec<String> = names.iter().cloned().chain(unusable.iter().map(line)).collect();
+    Ok(Answer::value(names).with_text(lines.join("\n")))
 }
 
 /// `mod_echo changed 1.0.0 -> 1.1.0 (note)`

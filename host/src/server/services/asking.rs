@@ -101,6 +101,8 @@ struct CommandArgs {
     name: String,
     #[serde(default)]
     args: Option<Map<String, Value>>,
+    #[serde(default)]
+    full: bool,
 }
 
 /// `COMMAND`. That the module has the capability was checked where its manifest is known; it counts as an admin, so that
@@ -111,7 +113,7 @@ pub(super) fn run_command(
     origin: &Origin,
     request: &OpRequest,
 ) -> Result<BoxFuture<Answer>, OpError> {
-    let CommandArgs { name, args } = read(&request.args)?;
+    let CommandArgs { name, args, full } = read(&request.args)?;
     let table = shared.table.get().and_then(std::sync::Weak::upgrade);
     let table =
         table.ok_or_else(|| OpError::new("service-unavailable", "The server takes no commands now."))?;
@@ -119,10 +121,19 @@ pub(super) fn run_command(
     // On the core runtime: an update must not depend on the threads of modules.
     let running = desk.detached(async move {
         let input = Input::Json(args.unwrap_or_default());
-        let answer = table.run(&name, input, caller).await.map_err(|error| of_command(&error))?;
-        Ok(json(&answer.value))
+        match table.run(&name, input, caller).await {
+            Ok(answer) if full => Ok(json(&serde_json::json!({ "value": answer.value }))),
+            Ok(answer) => Ok(json(&answer.value)),
+            Err(error) if full => Ok(json(&in_full(&error))),
+            Err(error) => Err(of_command(&error)),
+        }
     });
     Ok(within(LONG_DEADLINE, running))
+}
+
+fn in_full(error: &CommandError) -> Value {
+    let (code, text) = (error.kind.status(), &error.message);
+    serde_json::json!({ "error": { "code": code, "text": text, "details": error.details } })
 }
 
 fn of_command(error: &CommandError) -> OpError {
