@@ -1,4 +1,5 @@
-//! What signals mean: HUP reloads, TERM and INT and QUIT end the server, USR1 calls the reload of every module.
+//! What signals mean: HUP reloads, TERM and INT and QUIT end the server, USR1 calls the reload of every module. XFSZ is taken, so
+//! that a limit of file sizes is an error of the write and not the end of the process.
 //!
 //! A reload runs to its end before the next HUP is looked at; the kernel keeps one of those that come meanwhile, so any
 //! number of them causes one more reload.
@@ -19,6 +20,8 @@ const TRIGGER: &str = "hup";
 /// Listens from now on.
 pub(super) fn listen(shared: &Arc<Shared>) -> Result<(), StartError> {
     let open = |kind| signal(kind).map_err(StartError::Signals);
+    // Whoever takes a signal once has it for good; nobody needs to be told, because the write that caused it fails.
+    drop(open(SignalKind::from_raw(libc::SIGXFSZ))?);
     let (hang_up, user) = (open(SignalKind::hangup())?, open(SignalKind::user_defined1())?);
     let ends = [
         ("TERM", open(SignalKind::terminate())?),
