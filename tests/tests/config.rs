@@ -1,6 +1,6 @@
 //! The configuration of a running server: what can be changed, and how mistakes are told.
 
-use moult_tests::{Server, eventually};
+use moult_tests::{Plugin, Server, eventually};
 
 #[tokio::test]
 async fn a_dry_run_tells_what_a_reload_would_do_and_does_nothing() {
@@ -43,6 +43,28 @@ async fn a_mistake_changes_nothing_and_is_told_with_file_line_and_the_nearest_ke
     assert!(said.contains("moult.toml:") && said.contains("stanza_size"), "{said}");
     assert!(!server.ctl(&["dump_config"]).await.contains("depth = 5\n"));
     server.client("alice").await.close().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_module_s_wrong_option_ends_the_start_and_a_module_that_is_not_there_is_told() {
+    let wrong = "[modules.mod_echo]\nhosts = 3\nbogus = 3";
+    let builder = || Server::builder().plugin(&Plugin::built("mod_echo"));
+    let failure = builder().config(wrong).try_start().await.expect_err("the options are wrong");
+    assert_eq!(failure.code, Some(2), "{failure:?}");
+    for word in ["moult.toml:", "hosts", "bogus"] {
+        assert!(failure.log.contains(word), "{failure:?}");
+    }
+
+    let server = builder().start().await;
+    server.write_config(wrong);
+    let file = server.config_file();
+    let answer = server.try_ctl(&["check_config", file.to_str().expect("the folder's name is text")]).await;
+    assert_eq!(answer.code, 1, "{answer:?}");
+    assert!(answer.stderr.contains("moult.toml:") && answer.stderr.contains("bogus"), "{answer:?}");
+    server.write_config("[modules.mod_eco]\nenabled = true");
+    let answer = server.ctl(&["check_config", file.to_str().expect("the folder's name is text")]).await;
+    assert!(answer.contains("warning: There is a section for mod_eco"), "{answer}");
     server.stop().await;
 }
 

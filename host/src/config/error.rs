@@ -44,7 +44,8 @@ pub struct ConfigError {
 pub struct ConfigErrors(Vec<ConfigError>);
 
 impl ConfigErrors {
-    pub(super) fn new(mut errors: Vec<ConfigError>) -> ConfigErrors {
+    /// In the order of the file.
+    pub fn new(mut errors: Vec<ConfigError>) -> ConfigErrors {
         errors.sort_by_key(|error| error.location.line);
         ConfigErrors(errors)
     }

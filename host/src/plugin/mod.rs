@@ -32,6 +32,7 @@ pub mod retire;
 pub mod retirement;
 pub mod runtime;
 pub mod services;
+pub mod settings;
 pub mod slot;
 pub mod stats;
 pub mod threads;

@@ -38,8 +38,8 @@ pub use logging::{LogError, Logging};
 pub use shared::Ending;
 
 use crate::config::Config;
-use crate::config::check::check_file;
 use crate::plugin::loader::crash;
+use crate::plugin::settings;
 
 /// The server did what it was asked to, and ended.
 const OK: u8 = 0;
@@ -53,7 +53,8 @@ const RUNTIME_PATIENCE: Duration = Duration::from_secs(2);
 
 /// `moultd --config FILE`: serves until it is told to stop.
 pub fn run(config_file: &Path) -> ExitCode {
-    let config = match Config::load(config_file) {
+    let checked = Config::load(config_file).and_then(|config| settings::check(&config).map(|()| config));
+    let config = match checked {
         Ok(config) => config,
         Err(errors) => {
             eprintln!("{errors}");
@@ -73,7 +74,7 @@ pub fn run(config_file: &Path) -> ExitCode {
 
 /// `moultd --check-config FILE`: tells all mistakes and starts nothing.
 pub fn check_config(config_file: &Path) -> ExitCode {
-    let report = check_file(config_file);
+    let report = settings::check_file(config_file);
     if report.ok {
         println!("{}", report.text);
         return ExitCode::from(OK);
@@ -84,7 +85,8 @@ pub fn check_config(config_file: &Path) -> ExitCode {
 
 fn started(config_file: &Path, config: Config) -> Result<Ending, StartError> {
     let logging = Logging::install(&config.log)?;
-    config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    let warnings = config.warnings().into_iter().chain(settings::warnings(&config));
+    warnings.for_each(|warning| tracing::warn!("{warning}"));
     crash::install();
     let runtime = core_runtime(config.server.workers)?;
     let ending = runtime.block_on(assembly::serve(config_file, config, logging));

@@ -18,6 +18,7 @@ use crate::config::{Config, ConfigErrors};
 use crate::listener::{ConnectionSettings, ListenerSettings};
 use crate::plugin::error::ModuleError;
 use crate::plugin::manager::ReloadReport;
+use crate::plugin::settings;
 use crate::stanza::{StreamError, StreamErrorCondition};
 use crate::stream::tls::{Certificates, TlsSettings};
 
@@ -86,6 +87,7 @@ async fn apply(shared: &Arc<Shared>, modules: Modules) -> Result<Reloaded, Reloa
             _ => tracing::warn!("{change}"),
         }
     }
+    settings::warnings(&new).iter().for_each(|warning| tracing::warn!("{warning}"));
     tracing::info!(
         changes = changes.len(),
         modules = modules.instances.len(),

@@ -11,7 +11,7 @@ use clap_mangen::Man;
 use super::cli::{Cli, Request};
 use super::{ClientError, Outcome, live, plugin_new, wait};
 use crate::command::{ArgKind, Args, CommandSpec, Input, Text, builtin, reference};
-use crate::config::check::check_file;
+use crate::plugin::settings;
 
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -38,7 +38,7 @@ fn check_config(request: &Request, args: &Args, out: &mut dyn Write) -> Outcome 
     let named = args.optional_text("file").map(PathBuf::from);
     let file = named.or_else(|| request.config_file());
     let file = file.ok_or_else(|| ClientError::Usage("check_config: say which file.".to_owned()))?;
-    let report = check_file(&file);
+    let report = settings::check_file(&file);
     if report.ok {
         writeln!(out, "{}", report.text)?;
         return Ok(0);
