@@ -127,6 +127,8 @@ impl Default for Http {
             metrics_path: "/metrics".into(),
             metrics_auth: false,
             health_path: "/health".into(),
+            websocket: true,
+            websocket_path: "/ws".into(),
             max_body: MIB,
             request_deadline: Duration::from_secs(60),
             max_connections: 256,

@@ -41,7 +41,7 @@ pub enum Effect {
 pub type IsBootOnly<'a> = &'a dyn Fn(&str, &str) -> bool;
 
 /// Sections whose change a running server cannot follow; everything else is applied.
-pub(super) const SERVER_RESTART: [&str; 16] = [
+pub(super) const SERVER_RESTART: [&str; 18] = [
     "server.data_dir",
     "server.plugin_dir",
     "server.control_socket",
@@ -55,6 +55,8 @@ pub(super) const SERVER_RESTART: [&str; 16] = [
     "http.metrics_path",
     "http.health_path",
     "http.max_connections",
+    "http.websocket",
+    "http.websocket_path",
     "auth.scram_iterations",
     "modules.keep_generations",
     "modules.max_retained",
@@ -102,6 +104,8 @@ impl Config {
         new.http.metrics_path = old.http.metrics_path.clone();
         new.http.health_path = old.http.health_path.clone();
         new.http.max_connections = old.http.max_connections;
+        new.http.websocket = old.http.websocket;
+        new.http.websocket_path = old.http.websocket_path.clone();
         new.auth.scram_iterations = old.auth.scram_iterations;
         new.modules.keep_generations = old.modules.keep_generations;
         new.modules.max_retained = old.modules.max_retained;

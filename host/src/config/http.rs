@@ -21,6 +21,10 @@ pub struct Http {
     pub metrics_auth: bool,
     /// Where the health answer is.
     pub health_path: String,
+    /// Whether clients may speak XMPP by WebSocket.
+    pub websocket: bool,
+    /// Where they do.
+    pub websocket_path: String,
     /// The largest request body.
     #[serde(serialize_with = "units::serialize_size")]
     pub max_body: usize,
@@ -40,6 +44,8 @@ impl Http {
             metrics_path: read_path(&section, "metrics_path", d.metrics_path),
             metrics_auth: section.flag("metrics_auth", d.metrics_auth),
             health_path: read_path(&section, "health_path", d.health_path),
+            websocket: section.flag("websocket", d.websocket),
+            websocket_path: read_path(&section, "websocket_path", d.websocket_path),
             max_body: section.size("max_body", d.max_body, 1024..=1 << 30),
             request_deadline: section.duration("request_deadline", d.request_deadline, SECOND..=HOUR),
             max_connections: section.number("max_connections", d.max_connections, 1..=100_000),
@@ -86,6 +92,7 @@ fn check_paths_differ(section: &Section<'_>, http: &Http) {
         ("api_path", &http.api_path),
         ("metrics_path", &http.metrics_path),
         ("health_path", &http.health_path),
+        ("websocket_path", &http.websocket_path),
     ];
     for (index, (key, path)) in paths.iter().enumerate() {
         for (other, other_path) in &paths[..index] {

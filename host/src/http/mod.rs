@@ -6,6 +6,7 @@
 //! | `GET /metrics` | OpenMetrics |
 //! | `POST /api/COMMAND` | the bare value of a command; arguments are a JSON object |
 //! | `GET /api/COMMAND?name=value` | the same, for commands that change nothing |
+//! | `GET /ws` with an upgrade | XMPP by WebSocket |
 //! | `GET /update-modules/all`, `POST /update-modules` | an update, where no module serves that path itself |
 //! | anything else | what a module serves there |
 //!
@@ -19,6 +20,7 @@ mod metrics;
 mod modules;
 mod router;
 mod update;
+mod websocket;
 
 #[cfg(test)]
 mod tests;
@@ -26,3 +28,4 @@ mod tests;
 pub use metrics::{Exposition, Family, MetricKind, MetricsSource};
 pub use modules::{ModuleAccess, ModulePaths, ModuleRequest, ModuleResponse};
 pub use router::{Health, HealthSource, HttpParts, HttpServer};
+pub use websocket::{Welcome, XmppDoor};

@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use super::auth::{self, credentials_wanted};
 use super::metrics::{Exposition, MetricsSource};
 use super::modules::{self, ModuleAccess, ModulePaths};
+use super::websocket::{self, XmppDoor};
 use super::{api, update};
 use crate::command::carriage::{self, Bounds, error_response, json_response};
 use crate::command::{Caller, CommandError, ErrorKind, Phase, Table};
@@ -38,6 +39,8 @@ pub struct HttpParts {
     pub metrics: Arc<dyn MetricsSource>,
     /// The paths of modules.
     pub modules: Arc<dyn ModulePaths>,
+    /// Where XMPP clients go, if they may come this way.
+    pub door: Option<Arc<dyn XmppDoor>>,
 }
 
 /// Somebody who knows whether the parts of the server work.
@@ -149,7 +152,11 @@ fn too_long(limit: usize) -> Response {
 
 fn router(config: &config::Http, shared: &Arc<Shared>) -> Router {
     let command = on(MethodFilter::GET.or(MethodFilter::POST), api::run);
-    Router::new()
+    let websocket = |router: Router<Arc<Shared>>| match config.websocket {
+        true => router.route(&config.websocket_path, get(websocket::upgrade)),
+        false => router,
+    };
+    websocket(Router::new())
         .route(&config.health_path, get(health))
         .route(&config.metrics_path, get(metrics))
         .route(&format!("{}/{{*command}}", config.api_path), command)

@@ -136,6 +136,7 @@ impl Server {
             health: fakes.clone(),
             metrics: fakes.clone(),
             modules: fakes.clone(),
+            door: None,
         };
         let http = HttpServer::new(config.clone(), parts);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -19,6 +19,8 @@ use super::hub::{Hub, Inward, Origin};
 use super::refusal;
 use super::settings::ListenerSettings;
 use super::shaper::{Rate, TokenBucket};
+use crate::stream::Via;
+use crate::stream::io::Transport;
 
 /// How long accepting pauses when the process has no descriptor or no memory left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -149,13 +151,17 @@ fn begin<E: Inward>(
     socket: TcpStream,
     peer: SocketAddr,
 ) {
-    let origin = Origin { peer, direct_tls: settings.direct_tls };
+    let origin = Origin { peer, via: if settings.direct_tls { Via::DirectTls } else { Via::Tcp } };
     match hub.connections.admit(peer.ip()) {
         Ok(permit) => {
             // Stanzas are written in one piece already; waiting for more would only delay them.
             let _ = socket.set_nodelay(true);
             let shaper = shaper.0.load().as_deref().map(|rate| TokenBucket::new(*rate, Instant::now()));
-            tokio::spawn(Connection::new(Arc::clone(hub), permit, socket, origin, shaper));
+            let transport = match origin.via {
+                Via::DirectTls => Transport::direct_tls(socket, Arc::clone(&hub.certificates)),
+                _ => Transport::plain(socket),
+            };
+            tokio::spawn(Connection::new(Arc::clone(hub), permit, transport, origin, shaper));
         }
         Err(why) => refusal::refuse(hub, socket, origin, why),
     }

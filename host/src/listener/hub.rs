@@ -10,8 +10,8 @@ use super::admission::{Connections, Phase};
 use super::resumption::Resumptions;
 use super::settings::ConnectionSettings;
 use crate::session::MailboxSender;
-use crate::stream::StreamEvents;
 use crate::stream::tls::Certificates;
+use crate::stream::{StreamEvents, Via};
 
 /// How long connections may take to notice that they are cut, which each does at its next turn.
 const CUTTING_TIME: Duration = Duration::from_secs(2);
@@ -100,5 +100,5 @@ impl<E: Inward> Hub<E> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin {
     pub peer: SocketAddr,
-    pub direct_tls: bool,
+    pub via: Via,
 }

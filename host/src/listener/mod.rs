@@ -22,9 +22,11 @@ mod refusal;
 mod resumption;
 mod settings;
 mod shaper;
+mod websocket;
 
 pub use accept::{ListenError, ListenerShaper, Listening};
 pub use admission::ConnectionLimits;
 pub use hub::{ConnectionCounts, Hub, Inward};
 pub use settings::{ConnectionSettings, ListenerSettings};
 pub use shaper::Rate;
+pub use websocket::Admitted;

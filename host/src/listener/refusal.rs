@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use super::admission::RefusedBy;
 use super::hub::{Hub, Inward, Origin};
 use crate::stanza::{StreamError, StreamErrorCondition};
-use crate::stream::{Stream, StreamSettings};
+use crate::stream::{Stream, StreamSettings, Via};
 
 /// Refused connections that may linger at the same time; those beyond are closed without a word.
 const MAX_LINGERING: usize = 64;
@@ -29,12 +29,12 @@ static LINGERING: AtomicUsize = AtomicUsize::new(0);
 /// Tells the peer why, and closes. Nothing is said under direct TLS: a handshake would cost more than the peer is worth.
 pub(super) fn refuse<E: Inward>(hub: &Arc<Hub<E>>, socket: TcpStream, origin: Origin, why: RefusedBy) {
     tracing::debug!(peer = %origin.peer, ?why, "connection refused");
-    if origin.direct_tls {
+    if origin.via != Via::Tcp {
         return;
     }
     let Some(place) = Lingering::take() else { return };
     let mut text = String::new();
-    Stream::new(StreamSettings::default()).close(Some(&error(why)), &hub.events, &mut text);
+    Stream::new(StreamSettings::default(), origin.via).close(Some(&error(why)), &hub.events, &mut text);
     tokio::spawn(async move {
         let _ = tokio::time::timeout(LINGER, say(socket, text)).await;
         drop(place);

@@ -44,6 +44,8 @@ pub struct ConnectionSettings {
     pub mailbox: MailboxLimits,
     /// Stream management.
     pub management: StreamManagement,
+    /// The rate limit of clients that come by WebSocket.
+    pub websocket_shaper: Option<Rate>,
     /// Client state indication.
     pub client_state: ClientState,
 }
@@ -84,6 +86,7 @@ impl ConnectionSettings {
             },
             management: config.stream_management.clone(),
             client_state: config.client_state.clone(),
+            websocket_shaper: websocket_shaper(config),
         }
     }
 
@@ -100,11 +103,19 @@ impl ListenerSettings {
             ListenerKind::C2sTls => true,
             ListenerKind::Http => return None,
         };
-        let shaper = listener.shaper.as_ref().and_then(|name| config.shapers.get(name));
-        let shaper = shaper
-            .map(|shaper| Rate { bytes_per_second: bounded(shaper.rate), burst: bounded(shaper.burst) });
-        Some(Self { address: listener.address, direct_tls, shaper })
+        Some(Self { address: listener.address, direct_tls, shaper: shaper(config, listener) })
     }
+}
+
+fn shaper(config: &Config, listener: &Listener) -> Option<Rate> {
+    let shaper = config.shapers.get(listener.shaper.as_ref()?)?;
+    Some(Rate { bytes_per_second: bounded(shaper.rate), burst: bounded(shaper.burst) })
+}
+
+/// All HTTP listeners lead to the same paths, so the first one that names a shaper names it for all.
+fn websocket_shaper(config: &Config) -> Option<Rate> {
+    let http = config.listeners.iter().filter(|listener| listener.kind == ListenerKind::Http);
+    http.filter_map(|listener| shaper(config, listener)).next()
 }
 
 fn bounded(bytes: usize) -> u32 {

@@ -1,6 +1,7 @@
 //! Opening the configured sockets, and closing them.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -11,7 +12,7 @@ use super::metrics::{Numbers, Parts};
 use super::shared::{ListeningOn, Shared};
 use super::streams::Streams;
 use crate::config::{Listener, ListenerKind, Location};
-use crate::http::{HttpParts, HttpServer};
+use crate::http::{HttpParts, HttpServer, Welcome, XmppDoor};
 use crate::listener::{ConnectionSettings, Hub, ListenerSettings, Listening};
 
 /// The open sockets of a running server.
@@ -61,6 +62,7 @@ impl Listeners {
                 health: Arc::new(Parts(Arc::clone(shared))),
                 metrics: Arc::new(Numbers(Arc::clone(shared))),
                 modules: Arc::new(shared.manager.modules()),
+                door: Some(Arc::new(Door(Arc::downgrade(&self.hub)))),
             },
         );
         // Set once: there is one front end, for all its sockets.
@@ -93,6 +95,16 @@ impl Listeners {
                 tracing::error!("an HTTP listener panicked, which is a bug");
             }
         }
+    }
+}
+
+/// The way of clients from HTTP to the other connections.
+struct Door(Weak<Hub<Streams>>);
+
+impl XmppDoor for Door {
+    fn admit(&self, client: SocketAddr, secure: bool) -> Option<Welcome> {
+        let admitted = self.0.upgrade()?.admit_websocket(client, secure)?;
+        Some(Box::new(move |connection| admitted.serve(connection)))
     }
 }
 

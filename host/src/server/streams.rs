@@ -14,7 +14,7 @@ use crate::plugin::hook::HookPoint;
 use crate::plugin::registration::IqTarget;
 use crate::session::{BindRequest, BoundSession, MailboxSender, SessionInfo};
 use crate::stanza::{Jid, Stanza, StanzaError, StanzaErrorCondition, ns};
-use crate::stream::{self, Client, FeatureStage, LoginEnd, StreamEvents, StreamHost, Work};
+use crate::stream::{self, Client, FeatureStage, LoginEnd, StreamEvents, StreamHost, Via, Work};
 
 /// Features of the vhost that are announced before the login.
 const BEFORE_LOGIN: [(&str, &str); 1] =
@@ -157,7 +157,11 @@ impl StreamEvents for Streams {
 fn info(client: Client, since: SystemTime) -> SessionInfo {
     SessionInfo {
         peer: Some(client.peer),
-        connection: if client.direct_tls || client.tls.is_some() { "c2s_tls" } else { "c2s" },
+        connection: match client.via {
+            Via::WebSocket { .. } => "websocket",
+            Via::Tcp if client.tls.is_none() => "c2s",
+            _ => "c2s_tls",
+        },
         mechanism: client.mechanism,
         tls: client.tls,
         stream_id: client.stream_id,

@@ -98,13 +98,27 @@ pub struct BindRequest<O> {
     pub client: Client,
 }
 
+/// How a client is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// TCP, perhaps under STARTTLS.
+    Tcp,
+    /// TLS from the first byte.
+    DirectTls,
+    /// A WebSocket; the flag says whether it is encrypted up to us or up to a proxy that we trust.
+    WebSocket {
+        /// Whether it is encrypted.
+        secure: bool,
+    },
+}
+
 /// What a stream has learned of its client.
 #[derive(Debug, Clone)]
 pub struct Client {
     /// Its address.
     pub peer: SocketAddr,
-    /// Whether TLS was there from the first byte.
-    pub direct_tls: bool,
+    /// How it is connected.
+    pub via: Via,
     /// The mechanism of the login.
     pub mechanism: String,
     /// TLS version and cipher suite.

@@ -12,8 +12,9 @@
 //! started are never believed.
 //!
 //! Stream management (XEP-0198) and client state (XEP-0352) enter where [`Stream`] meets a first-level element that is
-//! no stanza; it reads them in [`management`] and passes them on. Seams, not built here: WebSocket framing (RFC 7395) replaces `header`, the only place that writes how
-//! a stream opens and closes; federation is another role beside [`Stream`] over the same `io`, `tls` and `header`.
+//! no stanza; it reads them in [`management`] and passes them on. In WebSockets (RFC 7395) the same stream is spoken in
+//! elements that stand alone, which `websocket` translates. A seam, not built here: federation is another role beside
+//! [`Stream`] over the same `io`, `tls` and `header`.
 
 mod action;
 mod bind;
@@ -24,6 +25,7 @@ mod login;
 mod negotiation;
 mod sasl;
 mod settings;
+mod websocket;
 
 pub mod io;
 pub mod management;
@@ -33,7 +35,7 @@ pub mod tls;
 mod tests;
 
 pub use action::{Action, LoginStep};
-pub use events::{BindRequest, Client, FeatureStage, StreamEvents, StreamHost, Work};
+pub use events::{BindRequest, Client, FeatureStage, StreamEvents, StreamHost, Via, Work};
 pub use login::{LoginDriver, LoginEnd, LoginOutcome};
 pub use negotiation::Stream;
 pub use settings::StreamSettings;

@@ -10,3 +10,4 @@ mod negotiation;
 mod support;
 mod tls;
 mod traffic;
+mod websocket;

@@ -7,10 +7,12 @@
 mod login;
 mod raw;
 mod session;
+mod websocket;
 
 pub use login::{Login, LoginError, Security};
 pub use raw::RawStream;
 pub use session::{Client, Incoming};
+pub use websocket::{WebSocketClient, upgrade_request};
 
 /// Opens a stream to `domain`, as a client of RFC 6120 does.
 pub fn stream_header(domain: &str) -> String {

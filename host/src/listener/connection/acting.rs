@@ -130,7 +130,7 @@ impl<E: Inward> Connection<E> {
     pub(super) fn client(&self) -> Client {
         Client {
             peer: self.peer,
-            direct_tls: self.direct_tls,
+            via: self.via,
             mechanism: self.stream.mechanism().to_owned(),
             tls: self.stream.tls().map(|tls| format!("{} {}", tls.version, tls.cipher)),
             stream_id: self.stream.id().unwrap_or_default().to_owned(),

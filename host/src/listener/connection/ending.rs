@@ -90,7 +90,7 @@ impl<E: Inward> Connection<E> {
     /// sends meanwhile does not make the kernel take our last words back.
     fn say_goodbye(&mut self, context: &mut Context<'_>, scratch: &mut Scratch) {
         self.has_said_goodbye = true;
-        self.transport.send_close_notify();
+        self.transport.send_close_notify(context);
         let _ = self.transport.poll_flush(context, scratch, &mut self.outgoing);
         self.transport.shut_down_writing(context);
     }

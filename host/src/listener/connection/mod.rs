@@ -18,8 +18,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use tokio::net::TcpStream;
-
 use super::admission::{Permit, Phase};
 use super::deadlines::{Deadlines, Expired, Intervals};
 use super::hub::{Hub, Inward, Origin};
@@ -28,7 +26,7 @@ use super::shaper::TokenBucket;
 use crate::session::{Held, MailboxReceiver};
 use crate::stanza::{Stanza, StanzaError, StreamError, StreamErrorCondition};
 use crate::stream::io::{Lent, Outgoing, Piece, Scratch, Transport};
-use crate::stream::{LoginDriver, LoginOutcome, Stream, Work};
+use crate::stream::{LoginDriver, LoginOutcome, Stream, Via, Work};
 
 use management::Managed;
 use resuming::Returning;
@@ -41,7 +39,7 @@ pub(super) struct Connection<E: Inward> {
     hub: Arc<Hub<E>>,
     settings: Arc<ConnectionSettings>,
     peer: SocketAddr,
-    direct_tls: bool,
+    via: Via,
     transport: Transport,
     stream: Stream,
     login: LoginDriver,
@@ -95,25 +93,22 @@ impl<E: Inward> Connection<E> {
     pub(super) fn new(
         hub: Arc<Hub<E>>,
         permit: Permit,
-        socket: TcpStream,
+        transport: Transport,
         origin: Origin,
         shaper: Option<TokenBucket>,
     ) -> Self {
         let settings = hub.settings();
         let now = Instant::now();
         let mut deadlines = Deadlines::new(now, settings.negotiation_timeout);
-        let transport = if origin.direct_tls {
+        if origin.via == Via::DirectTls {
             deadlines.handshake = Some(now + settings.handshake_timeout);
-            Transport::direct_tls(socket, Arc::clone(&hub.certificates))
-        } else {
-            Transport::plain(socket)
-        };
+        }
         Self {
             permit,
             peer: origin.peer,
-            direct_tls: origin.direct_tls,
+            via: origin.via,
             transport,
-            stream: Stream::new(settings.stream.clone()),
+            stream: Stream::new(settings.stream.clone(), origin.via),
             login: LoginDriver::default(),
             shaper,
             deadlines,

@@ -31,7 +31,7 @@ impl<E: Inward> Connection<E> {
                     self.become_deaf();
                 }
             }
-            Poll::Ready(Err(error)) => self.lose(&error, context, scratch),
+            Poll::Ready(Err(error)) => self.lose(&error, context, scratch, now),
         }
         true
     }
@@ -93,8 +93,19 @@ impl<E: Inward> Connection<E> {
         }
     }
 
-    fn lose(&mut self, error: &TransportError, context: &mut Context<'_>, scratch: &mut Scratch) {
+    fn lose(
+        &mut self,
+        error: &TransportError,
+        context: &mut Context<'_>,
+        scratch: &mut Scratch,
+        now: Instant,
+    ) {
         tracing::debug!(peer = %self.peer, jid = self.jid(), "{error}");
+        if let TransportError::WebSocket(fault) = error
+            && let Some(error) = fault.stream_error().filter(|_| !self.stream.is_closing())
+        {
+            return self.close(Some(&error), now);
+        }
         if matches!(error, TransportError::Tls(_)) {
             // An alert tells the peer why; it is small enough to be sent now or never.
             let _ = self.transport.poll_flush(context, scratch, &mut self.outgoing);

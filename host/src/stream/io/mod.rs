@@ -6,7 +6,9 @@
 mod outgoing;
 mod scratch;
 mod transport;
+mod websocket;
 
 pub use outgoing::{Outgoing, Piece};
 pub use scratch::{INPUT_BYTES, Lent, Scratch};
 pub use transport::{Flush, Input, Transport, TransportError};
+pub use websocket::{Socket, WebSocket, WebSocketFault};

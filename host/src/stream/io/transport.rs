@@ -1,4 +1,4 @@
-//! A TCP socket, from some moment on under TLS.
+//! A TCP socket, from some moment on under TLS, or a WebSocket.
 
 use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::outgoing::{MAX_SLICES, Outgoing};
+use super::websocket::{WebSocket, WebSocketFault};
 use super::{INPUT_BYTES, Scratch};
 use crate::stream::tls::{Certificates, Received, TlsFacts, TlsFault, TlsSession};
 
@@ -16,9 +17,11 @@ use crate::stream::tls::{Certificates, Received, TlsFacts, TlsFault, TlsSession}
 const RECORD_BYTES: usize = 16 * 1024;
 
 /// One connection's way to its peer.
-pub struct Transport {
-    socket: TcpStream,
-    tls: Option<TlsSession>,
+pub struct Transport(Wire);
+
+enum Wire {
+    Socket { socket: TcpStream, tls: Option<TlsSession> },
+    WebSocket(Box<WebSocket>),
 }
 
 /// What one read gave.
@@ -50,37 +53,57 @@ pub enum TransportError {
     /// TLS failed; an alert may be waiting to be flushed.
     #[error(transparent)]
     Tls(#[from] TlsFault),
+    /// A WebSocket has failed; the peer may still be told why.
+    #[error(transparent)]
+    WebSocket(#[from] WebSocketFault),
 }
 
 impl Transport {
     /// A socket without TLS.
     pub fn plain(socket: TcpStream) -> Self {
-        Self { socket, tls: None }
+        Self(Wire::Socket { socket, tls: None })
     }
 
     /// A socket whose peer speaks TLS from the first byte (XEP-0368).
     pub fn direct_tls(socket: TcpStream, certificates: Arc<Certificates>) -> Self {
-        Self { socket, tls: Some(TlsSession::new(certificates, None)) }
+        Self(Wire::Socket { socket, tls: Some(TlsSession::new(certificates, None)) })
+    }
+
+    /// A WebSocket (RFC 7395).
+    pub fn websocket(socket: WebSocket) -> Self {
+        Self(Wire::WebSocket(Box::new(socket)))
     }
 
     /// Speaks TLS from here on (STARTTLS). What was queued before has to be flushed before.
     pub fn start_tls(&mut self, certificates: Arc<Certificates>, host: Option<&str>) {
-        self.tls = Some(TlsSession::new(certificates, host));
+        if let Wire::Socket { tls, .. } = &mut self.0 {
+            *tls = Some(TlsSession::new(certificates, host));
+        }
     }
 
     /// Whether TLS is spoken, its handshake included.
     pub fn is_tls(&self) -> bool {
-        self.tls.is_some()
+        self.tls().is_some()
     }
 
     /// Whether the peers are still shaking hands.
     pub fn is_handshaking(&self) -> bool {
-        self.tls.as_ref().is_some_and(TlsSession::is_handshaking)
+        self.tls().is_some_and(TlsSession::is_handshaking)
     }
 
     /// What the handshake agreed on, once it is complete; given once.
     pub fn take_tls_facts(&mut self) -> Option<TlsFacts> {
-        self.tls.as_mut().and_then(TlsSession::take_facts)
+        match &mut self.0 {
+            Wire::Socket { tls, .. } => tls.as_mut().and_then(TlsSession::take_facts),
+            Wire::WebSocket(_) => None,
+        }
+    }
+
+    fn tls(&self) -> Option<&TlsSession> {
+        match &self.0 {
+            Wire::Socket { tls, .. } => tls.as_ref(),
+            Wire::WebSocket(_) => None,
+        }
     }
 
     /// Reads once, at most that many bytes. Pending: the task is woken when the socket has something.
@@ -90,11 +113,20 @@ impl Transport {
         scratch: &'s mut Scratch,
         at_most: usize,
     ) -> Poll<Result<Input<'s>, TransportError>> {
+        let (socket, tls) = match &mut self.0 {
+            Wire::Socket { socket, tls } => (socket, tls),
+            Wire::WebSocket(socket) => {
+                scratch.plaintext.clear();
+                let received = ready!(socket.poll_read(context, &mut scratch.plaintext))?;
+                let (wire, ended) = (received.wire, received.ended);
+                return Poll::Ready(Ok(Input { wire, text: &scratch.plaintext, ended }));
+            }
+        };
         let room = at_most.clamp(1, INPUT_BYTES);
         let mut buffer = ReadBuf::new(&mut scratch.input[..room]);
-        ready!(Pin::new(&mut self.socket).poll_read(context, &mut buffer))?;
+        ready!(Pin::new(socket).poll_read(context, &mut buffer))?;
         let wire = buffer.filled().len();
-        let Some(tls) = &mut self.tls else {
+        let Some(tls) = tls else {
             return Poll::Ready(Ok(Input { wire, text: &scratch.input[..wire], ended: wire == 0 }));
         };
         scratch.plaintext.clear();
@@ -110,23 +142,31 @@ impl Transport {
         scratch: &mut Scratch,
         outgoing: &mut Outgoing,
     ) -> io::Result<Flush> {
-        match &mut self.tls {
-            None => flush_plain(&mut self.socket, context, outgoing),
-            Some(tls) => flush_tls(tls, &mut self.socket, context, &mut scratch.record, outgoing),
+        match &mut self.0 {
+            Wire::Socket { socket, tls: None } => flush_plain(socket, context, outgoing),
+            Wire::Socket { socket, tls: Some(tls) } => {
+                flush_tls(tls, socket, context, &mut scratch.record, outgoing)
+            }
+            Wire::WebSocket(socket) => socket.poll_flush(context, outgoing),
         }
     }
 
-    /// Queues TLS's own farewell; the next flush sends it.
-    pub fn send_close_notify(&mut self) {
-        if let Some(tls) = &mut self.tls {
-            tls.send_close_notify();
+    /// Queues TLS's own farewell, or that of a WebSocket; the next flush sends it.
+    pub fn send_close_notify(&mut self, context: &mut Context<'_>) {
+        match &mut self.0 {
+            Wire::Socket { tls: Some(tls), .. } => tls.send_close_notify(),
+            Wire::Socket { tls: None, .. } => {}
+            Wire::WebSocket(socket) => socket.send_close(context),
         }
     }
 
     /// Tells the peer's TCP that nothing more comes. What is queued should have been flushed before.
     pub fn shut_down_writing(&mut self, context: &mut Context<'_>) {
         // A socket has no buffer of its own to flush, so this completes at once; an error means that it is gone.
-        let _ = Pin::new(&mut self.socket).poll_shutdown(context);
+        match &mut self.0 {
+            Wire::Socket { socket, .. } => drop(Pin::new(socket).poll_shutdown(context)),
+            Wire::WebSocket(socket) => socket.shut_down_writing(context),
+        }
     }
 }
 

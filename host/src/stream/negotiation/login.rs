@@ -41,7 +41,7 @@ impl Core {
     }
 
     pub(super) fn start_tls(&mut self, host: &dyn StreamHost, out: &mut String) -> Action {
-        let is_plain = self.negotiation.as_ref().is_some_and(|negotiation| negotiation.tls.is_none());
+        let is_plain = self.negotiation.as_ref().is_some_and(|negotiation| negotiation.may_start_tls());
         if !is_plain || !host.offers_tls() {
             return self.refuse_tls(out);
         }

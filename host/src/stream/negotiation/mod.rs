@@ -20,7 +20,7 @@ use std::mem;
 
 use super::features::Offers;
 use super::tls::TlsFacts;
-use super::{Action, StreamHost, StreamSettings, bind, header, sasl};
+use super::{Action, StreamHost, StreamSettings, Via, bind, header, sasl};
 use crate::auth::Reply;
 use crate::auth::sasl::Offer;
 use crate::stanza::{Jid, Stanza, StanzaError, StreamError, StreamErrorCondition};
@@ -67,6 +67,7 @@ enum State {
 
 struct Negotiation {
     settings: StreamSettings,
+    via: Via,
     id: String,
     domain: Option<String>,
     tls: Option<TlsFacts>,
@@ -79,11 +80,12 @@ struct Negotiation {
 
 impl Stream {
     /// A stream on which nothing was said.
-    pub fn new(settings: StreamSettings) -> Self {
+    pub fn new(settings: StreamSettings, via: Via) -> Self {
         let framer = Framer::new(settings.limits_before_login);
         let offers = Offers { management: settings.management, client_state: settings.client_state };
         let negotiation = Negotiation {
             settings,
+            via,
             id: header::random_id(),
             domain: None,
             tls: None,

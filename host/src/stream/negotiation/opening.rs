@@ -5,7 +5,7 @@ use crate::auth::sasl::ChannelBindings;
 use crate::stanza::{Jid, StreamError, StreamErrorCondition};
 use crate::stream::features::{self, Required};
 use crate::stream::header::{self, Addresses};
-use crate::stream::{Action, StreamHost};
+use crate::stream::{Action, StreamHost, Via};
 use crate::xml::{Framed, StreamHeader};
 
 impl Core {
@@ -16,6 +16,11 @@ impl Core {
         out: &mut String,
     ) -> Option<Action> {
         match header::check(header, host).and_then(|addresses| self.check_identity(addresses)) {
+            Ok(_) if self.negotiation.as_ref().is_some_and(|negotiation| negotiation.is_hopeless()) => {
+                let text = "This server wants encryption; connect to a wss: address.";
+                let error = StreamError::new(StreamErrorCondition::PolicyViolation, text);
+                self.break_off(error, host, out)
+            }
             Ok(Addresses { to, from }) => {
                 self.lang = header::language(header);
                 self.write_header(&to, from.as_ref(), out);
@@ -112,13 +117,27 @@ impl Core {
 
 impl Negotiation {
     fn announce_before_login(&mut self, domain: String, host: &dyn StreamHost, out: &mut String) {
-        let encrypted = self.tls.is_some();
+        let encrypted = self.is_encrypted();
         let required = self.settings.tls_required;
         self.offer =
             (encrypted || !required).then(|| host.offer(&domain, encrypted, self.channel_bindings()));
-        let starttls = (!encrypted && host.offers_tls()).then_some(Required(required));
+        let starttls = (self.may_start_tls() && host.offers_tls()).then_some(Required(required));
         let offer = self.offer.as_ref();
         features::write_before_login(out, host, &features::BeforeLogin { domain: &domain, starttls, offer });
+    }
+
+    /// A WebSocket is encrypted below it or not at all (RFC 7395 section 3.1).
+    pub(super) fn may_start_tls(&self) -> bool {
+        self.tls.is_none() && !matches!(self.via, Via::WebSocket { .. })
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.tls.is_some() || self.via == Via::WebSocket { secure: true }
+    }
+
+    /// Neither encrypted nor to become so, although it has to be.
+    fn is_hopeless(&self) -> bool {
+        self.settings.tls_required && self.via == Via::WebSocket { secure: false }
     }
 
     fn channel_bindings(&self) -> ChannelBindings {

@@ -8,7 +8,7 @@ use super::dialogue::{Host, tls_facts};
 use crate::auth::Reply;
 use crate::auth::sasl::SaslCondition;
 use crate::stanza::{Jid, StanzaError, StanzaErrorCondition, StreamError, StreamErrorCondition};
-use crate::stream::{Action, Stream, StreamSettings};
+use crate::stream::{Action, Stream, StreamSettings, Via};
 
 /// What a peer may come up with.
 const SAYINGS: &[&str] = &[
@@ -164,7 +164,7 @@ proptest! {
             ..StreamSettings::default()
         };
         let mut driver = Driver {
-            stream: Stream::new(settings),
+            stream: Stream::new(settings, Via::Tcp),
             host: Host { has_certificate: true },
             out: String::new(),
             moods: case.moods.clone(),

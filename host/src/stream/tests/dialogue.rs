@@ -17,7 +17,7 @@ use crate::auth::Reply;
 use crate::auth::sasl::{ChannelBindings, Mechanism, Offer, SaslCondition, SaslFailure};
 use crate::stanza::{Jid, Stanza, StanzaError, StanzaErrorCondition, StreamError, StreamErrorCondition};
 use crate::stream::tls::TlsFacts;
-use crate::stream::{Action, FeatureStage, LoginStep, Stream, StreamHost, StreamSettings};
+use crate::stream::{Action, FeatureStage, LoginStep, Stream, StreamHost, StreamSettings, Via};
 
 const ABBREVIATIONS: &[(&str, &str)] = &[
     (
@@ -64,12 +64,20 @@ enum Pace {
 }
 
 /// What a conversation begins with.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Scene {
     pub settings: StreamSettings,
     pub without_certificate: bool,
+    pub via: Via,
     /// Turns that come before the table's own.
     pub prologue: &'static [&'static str],
+}
+
+impl Default for Scene {
+    fn default() -> Self {
+        let (settings, without_certificate) = (StreamSettings::default(), false);
+        Self { settings, without_certificate, via: Via::Tcp, prologue: &[] }
+    }
 }
 
 /// Through STARTTLS and login to an open stream without a resource.
@@ -183,7 +191,7 @@ struct Dialogue {
 impl Dialogue {
     fn new(scene: &Scene, pace: Pace) -> Self {
         Self {
-            stream: Stream::new(scene.settings.clone()),
+            stream: Stream::new(scene.settings.clone(), scene.via),
             host: Host { has_certificate: !scene.without_certificate },
             pace,
             input: Vec::new(),
