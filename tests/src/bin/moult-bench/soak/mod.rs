@@ -37,6 +37,9 @@ pub struct SoakOptions {
     /// Stanzas per second over all sessions.
     #[arg(long, default_value_t = 1000)]
     rate: u32,
+    /// Sessions beside these that vanish without a word, all at once, when half of the time is over.
+    #[arg(long, default_value_t = 1000)]
+    vanish: usize,
     /// 200 sessions and 200 stanzas per second for 20 seconds, an update every 3 seconds.
     #[arg(long)]
     quick: bool,
@@ -45,9 +48,14 @@ pub struct SoakOptions {
 impl SoakOptions {
     fn settled(&self) -> SoakOptions {
         match self.quick {
-            true => {
-                SoakOptions { sessions: 200, minutes: 1.0 / 3.0, update_every: 3.0, rate: 200, quick: true }
-            }
+            true => SoakOptions {
+                sessions: 200,
+                minutes: 1.0 / 3.0,
+                update_every: 3.0,
+                rate: 200,
+                vanish: 100,
+                quick: true,
+            },
             false => SoakOptions { ..*self },
         }
     }
@@ -68,16 +76,38 @@ pub fn run(options: &SoakOptions) -> Result<(), BenchError> {
     eprintln!("logging {} sessions in", options.sessions);
     let crowd = log_in(&mut engine, &server, options.sessions)?;
     setup::require(&mut engine, crowd.ids[0], DOMAIN, COUNT, "the counting module does not answer")?;
+    let last = options.sessions + options.vanish;
+    let vanishing = setup::available_crowd(&mut engine, &server, options.sessions..last, true)?;
     let mut mix = Mix::new(crowd);
     let updater = server.updater.take().ok_or_else(|| BenchError::server("moult", "it cannot be updated"))?;
     let length = Duration::from_secs_f64(options.minutes * 60.0);
     let updates = Updates::begin(updater, Duration::from_secs_f64(options.update_every));
     let memory = Memory::watch(server.pid, length);
-    drive(&mut engine, &mut mix, &updates, options.rate, length)?;
+    drive(&mut engine, &mut mix, &updates, options.rate, length / 2)?;
+    vanishing.ids.iter().for_each(|&id| engine.drop_connection(id));
+    drive(&mut engine, &mut mix, &updates, options.rate, length - length / 2)?;
     let (updates, memory) = (updates.end(), memory.end());
     wait_for_stragglers(&mut engine, &mut mix)?;
     report(&options, &mut mix, &updates, &memory);
-    verdict(&mix, &updates, &memory)
+    verdict(&mix, &updates, &memory)?;
+    only_these_are_left(&server, options.sessions)
+}
+
+/// Whoever vanished is no session any more.
+fn only_these_are_left(server: &Running, sessions: usize) -> Result<(), BenchError> {
+    let Some(control) = &server.control else { return Ok(()) };
+    let deadline = Instant::now() + GRACE;
+    loop {
+        let connected = moult::ctl(control, &["connected_users_number"])?;
+        if connected == sessions.to_string() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let text = format!("{connected} sessions are counted where {sessions} are left");
+            return Err(BenchError::server("moult", text));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// With the counting module in two builds, and two others whose builds differ in their bytes only.
@@ -86,7 +116,7 @@ fn start(options: &SoakOptions) -> Result<Running, BenchError> {
         .map(|name| Plugin::built(name).named("libfixture_counter.so"));
     let others = ["mod_echo", "mod_ping"].map(Plugin::built);
     let first = [&counter[..1], &others[..]].concat();
-    let needs = Needs { accounts: options.sessions, ..Needs::default() };
+    let needs = Needs { accounts: options.sessions + options.vanish, ..Needs::default() };
     let builds = move |number: usize| {
         let variants = others.iter().map(|other| other.clone().variant(number as u64));
         variants.chain([counter[number % 2].clone()]).collect()
@@ -110,11 +140,11 @@ fn drive(
     rate: u32,
     length: Duration,
 ) -> Result<(), BenchError> {
-    let (mut pace, end) = (Pace::new(rate), Instant::now() + length);
+    let (mut pace, end, before) = (Pace::new(rate), Instant::now() + length, mix.sent());
     let (mut shown, is_watched) = (Instant::now(), std::io::stderr().is_terminal());
     while Instant::now() < end {
         while let Some((number, due)) = pace.due() {
-            mix.send(number, due, engine.outbox());
+            mix.send(before + number, due, engine.outbox());
         }
         engine.turn(pace.until_next(), mix)?;
         if is_watched && shown.elapsed() > SHOW_EVERY {
@@ -140,6 +170,7 @@ fn wait_for_stragglers(engine: &mut Engine, mix: &mut Mix) -> Result<(), BenchEr
 fn report(options: &SoakOptions, mix: &mut Mix, updates: &updates::Outcome, memory: &memory::Course) {
     let row = |name: &str, value: String| println!("{name:<52}{value:>14}");
     row("sessions, half of them under TLS", options.sessions.to_string());
+    row("sessions that vanished at half time", options.vanish.to_string());
     row("stanzas (messages, requests, echoes, presence)", mix.sent().to_string());
     row("updates, three modules each", updates.count.to_string());
     row("updates that failed", updates.failures.len().to_string());

@@ -46,6 +46,7 @@ pub fn start(needs: &Needs) -> Result<Running, BenchError> {
             prepare: Box::new(move |build| compile_module(&modules, build)),
             load: Box::new(move || api(http, "update", "{\"module\":\"mod_bench\"}")),
         }),
+        control: None,
         _keeper: Box::new((process, folder)),
     })
 }

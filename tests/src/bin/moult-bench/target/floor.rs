@@ -26,6 +26,7 @@ pub fn start(needs: &Needs) -> Result<Running, BenchError> {
         tls: address,
         client_config,
         updater: None,
+        control: None,
         _keeper: Box::new((process, folder)),
     })
 }

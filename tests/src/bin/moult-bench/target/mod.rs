@@ -8,7 +8,7 @@ pub mod moult;
 mod prosody;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::ValueEnum;
@@ -74,6 +74,8 @@ pub struct Running {
     pub client_config: Arc<ClientConfig>,
     /// How its measured module is updated, if it can be.
     pub updater: Option<Updater>,
+    /// The configuration that tells `moultctl` where to ask, of Moult.
+    pub control: Option<PathBuf>,
     /// Keeps process and scratch folder.
     _keeper: Box<dyn std::any::Any>,
 }

@@ -46,6 +46,7 @@ pub fn start_with(
     let server = runtime.block_on(start_server(needs, modules))?;
     let listeners = *server.listeners();
     let config_file = server.config_file();
+    let control = Some(config_file.clone());
     let plugins = server.plugins().clone();
     Ok(Running {
         pid: server.pid(),
@@ -59,6 +60,7 @@ pub fn start_with(
             }),
             load: Box::new(move || update(&config_file, updated)),
         }),
+        control,
         _keeper: Box::new(Keeper { server: Some(server), runtime }),
     })
 }
@@ -79,13 +81,15 @@ async fn start_server(needs: &Needs, modules: &[Plugin]) -> Result<Server, Bench
 }
 
 fn update(config_file: &Path, module: &str) -> Result<(), BenchError> {
-    let output = Command::new(artifacts::moultctl())
-        .arg("--config")
-        .arg(config_file)
-        .args(["update", module])
-        .output()?;
+    ctl(config_file, &["update", module]).map(drop)
+}
+
+/// What `moultctl` answers.
+pub fn ctl(config_file: &Path, arguments: &[&str]) -> Result<String, BenchError> {
+    let output =
+        Command::new(artifacts::moultctl()).arg("--config").arg(config_file).args(arguments).output()?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
     Err(BenchError::server("moult", String::from_utf8_lossy(&output.stderr)))
 }

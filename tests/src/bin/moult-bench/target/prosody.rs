@@ -47,6 +47,7 @@ pub fn start(needs: &Needs) -> Result<Running, BenchError> {
             prepare: Box::new(move |build| Ok(write_module(&modules, build)?)),
             load: Box::new(move || reload_module(console)),
         }),
+        control: None,
         _keeper: Box::new((process, folder)),
     })
 }
