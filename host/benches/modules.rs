@@ -1,15 +1,17 @@
 //! What a swap and a call cost, in one process, without sockets:
-//! `cargo bench -p moult-host --bench modules [-- [--quick] [--only echo|heavy|state|call]]`.
+//! `cargo bench -p moult-host --bench modules [-- [--quick] [--only echo|heavy|state|call] [--updates N]]`.
 //!
 //! * `echo`: mod_echo is updated over and over under traffic; lost and doubled stanzas, memory, mappings, descriptors;
 //! * `heavy`: the same for a module that links tokio, chrono and rand and keeps thread-locals, where it is built;
 //! * `state`: a module with 1 MB of state is swapped under callers; pause, lost counts; then a successor that refuses;
 //! * `call`: host to module and back with a 200-byte reply, against a direct call that copies the same bytes.
 //!
-//! It ends with an error when something was lost, doubled or leaked; times are printed, never judged.
+//! It ends with an error when something was lost, doubled or leaked: descriptors, mappings, or resident memory after the
+//! first hundred updates. Times are printed, never judged.
 
 use moult_host::config::Config;
 use moult_host::plugin::call::{Dispatch, IqCall, IqOutcome, Modules, RouteTable};
+use moult_host::plugin::loader::allocator;
 use moult_host::plugin::manager::{Manager, UpdateRequest};
 use moult_host::plugin::probe::{self, ProbeSettings};
 use moult_host::plugin::registration::IqTarget;
@@ -27,12 +29,20 @@ use std::time::{Duration, Instant};
 const VHOST: &str = "example.org";
 const COUNT: &str = "urn:moult:fixture:count-inline";
 const REPLY: &str = "urn:moult:fixture:reply";
+/// How much resident memory may grow after the first hundred updates, however many there are.
+const MAX_GROWTH_KB: u64 = 1024;
 
 fn main() {
     if let Some(path) = probe::requested() {
         probe::child_main(&path);
     }
+    allocator::settle();
     let quick = std::env::args().any(|argument| argument == "--quick");
+    let updates = |all: u64, few: u64| match value_of("--updates") {
+        Some(number) => number.parse().expect("a number of updates"),
+        None if quick => few,
+        None => all,
+    };
     let libraries = build();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -43,13 +53,13 @@ fn main() {
     let failures = runtime.block_on(async {
         let mut failures = Vec::new();
         if wanted("echo") {
-            failures.extend(echo(&libraries, if quick { 300 } else { 10_000 }).await);
+            failures.extend(echo(&libraries, updates(10_000, 300)).await);
         }
         if wanted("heavy") {
-            failures.extend(heavy(&libraries, if quick { 100 } else { 1_000 }).await);
+            failures.extend(heavy(&libraries, updates(1_000, 200)).await);
         }
         if wanted("state") {
-            failures.extend(state(&libraries, if quick { 100 } else { 1_000 }).await);
+            failures.extend(state(&libraries, updates(1_000, 100)).await);
         }
         if wanted("call") {
             failures.extend(call(&libraries, if quick { 200_000 } else { 5_000_000 }).await);
@@ -65,9 +75,12 @@ fn main() {
 
 /// Whether a part was asked for: all are, unless `--only` names one.
 fn wanted(part: &str) -> bool {
-    let arguments: Vec<String> = std::env::args().collect();
-    let only = arguments.iter().position(|argument| argument == "--only");
-    only.is_none_or(|at| arguments.get(at + 1).is_some_and(|name| name == part))
+    value_of("--only").is_none_or(|name| name == part)
+}
+
+/// What follows an option on the command line.
+fn value_of(option: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != option).nth(1)
 }
 
 /// Builds the modules, optimised as this program is; gives the folder of the libraries.
@@ -184,8 +197,8 @@ async fn swapped_under_echo(name: &str, library: &Path, file: &str, domain: &str
         Arc::clone(&stop),
         Arc::clone(&bench.echoes),
     ));
-    let (mut commits, mut marks, mut unpurged) = (Vec::new(), Vec::new(), 0);
-    let mut stages: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    let (mut commits, mut marks, mut unpurged) = (Times::new(swaps), Vec::new(), 0);
+    let mut stages: BTreeMap<&str, Times> = BTreeMap::new();
     let began = Instant::now();
     for swap in 1..=swaps {
         bench.put(library, file, swap);
@@ -194,7 +207,7 @@ async fn swapped_under_echo(name: &str, library: &Path, file: &str, domain: &str
         let commit: f64 = report.stages.iter().filter(|s| s.stage != "retire").map(|s| s.ms).sum();
         commits.push(commit);
         for stage in &report.stages {
-            stages.entry(stage.stage).or_default().push(stage.ms);
+            stages.entry(stage.stage).or_insert_with(|| Times::new(swaps)).push(stage.ms);
         }
         unpurged += report.unpurged.len();
         if swap == 100 || swap == swaps || swap % (swaps / 10).max(1) == 0 {
@@ -210,9 +223,9 @@ async fn swapped_under_echo(name: &str, library: &Path, file: &str, domain: &str
         took.as_secs_f64(),
         sent as f64 / took.as_secs_f64()
     );
-    println!("  plan to commit, ms (probe included): {}", quantiles(&mut commits));
-    for (stage, mut times) in stages {
-        println!("    {stage:>8}: {}", quantiles(&mut times));
+    println!("  plan to commit, ms (probe included): {}", commits.quantiles());
+    for (stage, times) in stages {
+        println!("    {stage:>8}: {}", times.quantiles());
     }
     for (swap, at) in &marks {
         println!("  after {swap:>6}: {at}");
@@ -224,6 +237,9 @@ async fn swapped_under_echo(name: &str, library: &Path, file: &str, domain: &str
     let (first, last) = (&marks[0].1, &marks[marks.len() - 1].1);
     if last.fds > first.fds + 2 || last.maps > first.maps + 16 {
         failures.push(format!("{name}: descriptors or mappings grow: {first} -> {last}"));
+    }
+    if last.rss_kb > first.rss_kb + MAX_GROWTH_KB {
+        failures.push(format!("{name}: memory grows by more than {MAX_GROWTH_KB} kB: {first} -> {last}"));
     }
     bench.manager.shutdown(false).await;
     failures
@@ -270,7 +286,7 @@ async fn state(libraries: &Path, swaps: u64) -> Vec<String> {
     let stop = Arc::new(AtomicBool::new(false));
     let callers: Vec<_> =
         (0..2).map(|_| tokio::spawn(count(bench.modules.clone(), Arc::clone(&stop)))).collect();
-    let mut pauses = Vec::new();
+    let mut pauses = Times::new(swaps);
     for swap in 1..=swaps {
         bench.put(&builds[usize::try_from(swap % 2).expect("0 or 1")], "fixture_counter", swap);
         let report = bench.update().await;
@@ -286,7 +302,7 @@ async fn state(libraries: &Path, swaps: u64) -> Vec<String> {
     println!(
         "\nstate: {swaps} updates with 1 MiB of state under 2 callers that never pause: asked {asked}, counted {counted}"
     );
-    println!("  pause, µs: {}", quantiles(&mut pauses));
+    println!("  pause, µs: {}", pauses.quantiles());
     bench.manager.shutdown(false).await;
     if asked == counted {
         Vec::new()
@@ -358,10 +374,28 @@ fn best(calls: u64, mut call: impl FnMut() -> usize) -> f64 {
     best
 }
 
-fn quantiles(values: &mut [f64]) -> String {
-    values.sort_by(f64::total_cmp);
-    let at = |q: f64| values[((values.len() - 1) as f64 * q) as usize];
-    format!("median {:.2}, p99 {:.2}, max {:.2}", at(0.5), at(0.99), at(1.0))
+/// Measured values, in memory that is all there from the beginning, so that it is not taken for the server's.
+struct Times {
+    values: Vec<f64>,
+    count: usize,
+}
+
+impl Times {
+    fn new(room: u64) -> Self {
+        Self { values: vec![f64::MAX; usize::try_from(room).expect("not that many")], count: 0 }
+    }
+
+    fn push(&mut self, value: f64) {
+        self.values[self.count] = value;
+        self.count += 1;
+    }
+
+    fn quantiles(mut self) -> String {
+        self.values.truncate(self.count);
+        self.values.sort_unstable_by(f64::total_cmp);
+        let at = |q: f64| self.values[((self.values.len() - 1) as f64 * q) as usize];
+        format!("median {:.2}, p99 {:.2}, max {:.2}", at(0.5), at(0.99), at(1.0))
+    }
 }
 
 /// What the process holds.

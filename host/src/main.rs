@@ -8,6 +8,7 @@ use clap::{CommandFactory, Parser};
 use clap_mangen::Man;
 
 use moult_host::config::defaults::CONFIG_FILE;
+use moult_host::plugin::loader::allocator;
 use moult_host::plugin::probe;
 use moult_host::server;
 
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     if let Some(file) = &options.check_config {
         return server::check_config(file.as_ref().unwrap_or(&options.config));
     }
+    allocator::settle();
     server::run(&options.config)
 }
 

@@ -81,12 +81,7 @@ impl History {
 
     /// All entries, oldest first.
     pub fn entries(&self) -> io::Result<Vec<Entry>> {
-        let text = match fs::read_to_string(&self.file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error),
-        };
-        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+        Ok(self.text()?.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
     /// Writes entries down.
@@ -158,21 +153,37 @@ impl History {
         Ok(())
     }
 
+    fn text(&self) -> io::Result<String> {
+        match fs::read_to_string(&self.file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            read => read,
+        }
+    }
+
     fn path(&self, module: &str, hash: &str) -> PathBuf {
         self.versions.join(module).join(format!("{hash}.so"))
     }
 
-    /// Writes the file anew with the newest entries that can be read.
+    /// Writes the file anew with the newest lines that can be read. None of the entries is held meanwhile.
     fn shorten(&mut self) -> io::Result<()> {
-        let entries = self.entries()?;
-        let newest = &entries[entries.len().saturating_sub(ENTRIES)..];
-        let text: String = newest.iter().map(line).collect::<io::Result<_>>()?;
+        let text = self.text()?;
+        let is_newest = |line: &&str| {
+            let entry = serde_json::from_str::<Entry>(line).ok();
+            entry.is_some_and(|entry| {
+                self.next_transaction = self.next_transaction.max(entry.transaction + 1);
+                true
+            })
+        };
+        let mut newest: Vec<&str> = text.lines().rev().filter(is_newest).take(ENTRIES).collect();
+        newest.reverse();
         let half = self.file.with_extension("tmp");
-        fs::write(&half, text)?;
+        let mut out = io::BufWriter::new(fs::File::create(&half)?);
+        for line in &newest {
+            writeln!(out, "{line}")?;
+        }
+        out.into_inner().map_err(io::IntoInnerError::into_error)?;
         fs::rename(half, &self.file)?;
         self.entries = newest.len();
-        let last = newest.iter().map(|entry| entry.transaction).max().unwrap_or(0);
-        self.next_transaction = self.next_transaction.max(last + 1);
         Ok(())
     }
 }

@@ -8,8 +8,10 @@
 //! * `library`: a loaded copy and its end; `residence`: what threads share about it; `mapped`: what of it is in memory;
 //! * `process`, `confine`: a child with a deadline, and its limits from within;
 //! * `crash`: the last words of a server that a module takes down;
+//! * `allocator`: settings of the allocator that the server and its modules share;
 //! * `sys`: small questions to the operating system.
 
+pub mod allocator;
 mod bytes;
 pub mod confine;
 pub mod copy;
