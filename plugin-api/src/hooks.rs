@@ -241,6 +241,36 @@ impl Subscription {
     }
 }
 
+/// A command of the one command table, as the operation `COMMANDS_FOR` tells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OfferedCommand {
+    /// Its name.
+    pub name: String,
+    /// What it does, in one sentence.
+    pub summary: String,
+    /// Its arguments in order, without those for the control socket alone.
+    pub args: Vec<OfferedArg>,
+}
+
+/// An argument of such a command.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OfferedArg {
+    /// Its name.
+    pub name: String,
+    /// `string`, `integer`, `boolean`, `flag`, `jid`, `user`, `host`, `module`, `list`, `duration` or `choice`.
+    pub kind: String,
+    /// What can be chosen, where it is a choice.
+    pub choices: Vec<String>,
+    /// Whether it may be missing.
+    pub optional: bool,
+    /// Whether it is never shown.
+    pub secret: bool,
+    /// One sentence.
+    pub doc: String,
+}
+
 /// Beside `user_registered` and `user_removed`. Empty today: the account is the sender.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -231,6 +231,23 @@ impl ArgSpec {
 }
 
 impl ArgKind {
+    /// The word for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            ArgKind::String => "string",
+            ArgKind::Integer => "integer",
+            ArgKind::Boolean => "boolean",
+            ArgKind::Jid => "jid",
+            ArgKind::User => "user",
+            ArgKind::Host => "host",
+            ArgKind::Module => "module",
+            ArgKind::List => "list",
+            ArgKind::Duration => "duration",
+            ArgKind::Choice(_) => "choice",
+            ArgKind::Flag => "flag",
+        }
+    }
+
     /// The kind a module's manifest calls `name`; an unknown word is a plain text.
     pub fn from_name(name: &str) -> ArgKind {
         match name {

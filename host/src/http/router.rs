@@ -118,16 +118,11 @@ impl Shared {
         asked.min(LONG_BODIES).max(usual)
     }
 
-    /// Room for a body that may be longer than usual, or the answer that there is none.
-    fn room(
-        &self,
-        body: &Body,
-        limit: usize,
-        usual: usize,
-    ) -> Result<Option<OwnedSemaphorePermit>, Response> {
+    /// Room for a body that may be longer than usual.
+    fn room(&self, body: &Body, limit: usize, usual: usize) -> Result<Option<OwnedSemaphorePermit>, NoRoom> {
         let hint = body.size_hint();
         if hint.lower() > limit as u64 {
-            return Err(too_long(limit));
+            return Err(NoRoom::TooLong);
         }
         // Where the client does not say, it may be all that is allowed.
         let longest = hint.upper().map_or(limit, |upper| usize::try_from(upper).unwrap_or(limit).min(limit));
@@ -135,11 +130,26 @@ impl Shared {
             return Ok(None);
         }
         let pieces = u32::try_from(longest.div_ceil(1024)).unwrap_or(u32::MAX);
-        match Arc::clone(&self.long_bodies).try_acquire_many_owned(pieces) {
-            Ok(room) => Ok(Some(room)),
-            Err(_) => {
+        let room = Arc::clone(&self.long_bodies).try_acquire_many_owned(pieces);
+        room.map(Some).map_err(|_| NoRoom::Busy)
+    }
+}
+
+/// Why a body is not read.
+enum NoRoom {
+    /// It is longer than the path allows.
+    TooLong,
+    /// Other long bodies take all the room there is.
+    Busy,
+}
+
+impl NoRoom {
+    fn answer(self, limit: usize) -> Response {
+        match self {
+            NoRoom::TooLong => too_long(limit),
+            NoRoom::Busy => {
                 let message = "Too many long bodies are on their way; retry later.";
-                Err(error_response(&CommandError::new(ErrorKind::Busy, message)))
+                error_response(&CommandError::new(ErrorKind::Busy, message))
             }
         }
     }
@@ -195,7 +205,7 @@ impl FromRequest<Arc<Shared>> for Guarded {
             },
         };
         let limit = shared.limit(head.uri.path(), config.max_body);
-        let room = shared.room(&body, limit, config.max_body)?;
+        let room = shared.room(&body, limit, config.max_body).map_err(|no| no.answer(limit))?;
         let body = to_bytes(body, limit).await.map_err(|_| too_long(limit))?;
         Ok(Guarded { caller, headers: head.headers, body, room })
     }

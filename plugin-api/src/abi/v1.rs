@@ -241,7 +241,8 @@ pub mod op {
     pub const SESSIONS_ALL: u32 = 46;
     /// Run a command of the one command table: `{"name","args"}`. Needs the capability `commands`. Answer: text = JSON.
     /// Since 1.1 also `"full":true`: the answer is `{"value"}` or `{"error":{"code","text","details"}}`, code as for
-    /// COMMAND_ERROR; an older host answers the bare value or fails.
+    /// COMMAND_ERROR; an older host answers the bare value or fails. Since 1.1 also `"as"`, a JID: the command is run with
+    /// what that JID may do by XMPP, instead of what the module may.
     pub const COMMAND: u32 = 47;
     /// The answer to a disco#info question, after the hook `disco_info`: `{"host","target","from","to","node"}`, `target` =
     /// `bare` for accounts, body = JSON of the asker's own part (may be empty). Without a node, what was declared comes first.
@@ -249,6 +250,9 @@ pub mod op {
     pub const DISCO_INFO: u32 = 48;
     /// The same for disco#items and the hook `disco_items`. Answer: text = JSON `{"items":[]}`. Since 1.1.
     pub const DISCO_ITEMS: u32 = 49;
+    /// The commands that a JID may call by XMPP, by name: `{"as"}`. Needs the capability `commands`. Answer: text = JSON array of
+    /// [`OfferedCommand`](crate::hooks::OfferedCommand). Since 1.1.
+    pub const COMMANDS_FOR: u32 = 50;
     /// The contacts of an account as the server has them or gets them by the hook `contacts`: `{"jid"}`. Answer: text = JSON
     /// array of `{"jid","subscription"}`. Since 1.1.
     pub const CONTACTS_OF: u32 = 60;

@@ -6,7 +6,7 @@ use super::op::Op;
 use super::{Host, HostError, Jid, StanzaError, Target};
 use crate::abi::v1::op;
 use crate::glue::OpAnswer;
-use crate::hooks::{Identity, Item};
+use crate::hooks::{Identity, Item, OfferedCommand};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -149,6 +149,19 @@ impl Host {
     pub fn try_command(&self, name: &str, args: &Value) -> Op<Result<Value, CommandFailure>> {
         let args = json!({"name": name, "args": args, "full": true});
         self.op(op::COMMAND, 0, &args, b"", |answer| text_as_json(answer).map(outcome))
+    }
+}
+
+impl Host {
+    /// Runs a command with what this JID may do by XMPP, and no more. Needs the capability `commands`. Since API 1.1.
+    pub fn run_command_as(&self, caller: &Jid<'_>, name: &str, args: &Value) -> Op<Value> {
+        let args = json!({"name": name, "args": args, "as": caller.bare().as_str()});
+        self.op(op::COMMAND, 0, &args, b"", text_as_json)
+    }
+
+    /// The commands that this JID may call by XMPP, by name. Needs the capability `commands`. Since API 1.1.
+    pub fn commands_for(&self, caller: &Jid<'_>) -> Op<Vec<OfferedCommand>> {
+        self.op(op::COMMANDS_FOR, 0, &json!({"as": caller.bare().as_str()}), b"", text_as_json)
     }
 }
 

@@ -70,6 +70,7 @@ impl FakeHost {
             op::SEND_IQ => self.send_iq(deadline, body),
             op::REQUEST => self.request(&args),
             op::COMMAND => self.command(&args),
+            op::COMMANDS_FOR => json(&serde_json::json!(self.offered(text(&args, "as")))),
             op::KEYVAL_GET..=op::ARCHIVE_REMOVE => self.world().store_op(kind, &args, body),
             op::SESSIONS_OF..=op::SESSIONS_ALL => self.account_op(kind, &args),
             op::DISCO_INFO | op::DISCO_ITEMS => self.discover(kind, &args, body),
@@ -110,6 +111,12 @@ impl FakeHost {
     fn command(&self, args: &Value) -> State {
         if !self.world().capabilities.iter().any(|c| c == "commands") {
             return failed("forbidden", "the module lacks the capability «commands»");
+        }
+        if let Some(caller) = args["as"].as_str() {
+            let offered = self.offered(caller).iter().any(|command| command.name == text(args, "name"));
+            if !offered {
+                return failed("forbidden", "this JID may not call the command");
+            }
         }
         match self.responders().commands.as_mut() {
             Some(answer) => {

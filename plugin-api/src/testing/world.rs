@@ -6,7 +6,7 @@ use super::run::Running;
 use super::stores::Stores;
 use crate::abi::v1::registration;
 use crate::glue::caller::{Answered, TaskHandle};
-use crate::hooks::{Contact, Identity, InfoAnswer, Item};
+use crate::hooks::{Contact, Identity, InfoAnswer, Item, OfferedCommand};
 use crate::sdk::ask::{Disco, Session};
 use crate::sdk::{Element, Jid, Level, element};
 use serde_json::Value;
@@ -48,6 +48,7 @@ pub(super) struct World {
     pub(super) changes: Vec<ContactChange>,
     pub(super) delivered: Vec<Delivered>,
     pub(super) capabilities: Vec<String>,
+    pub(super) offered: BTreeMap<String, Vec<OfferedCommand>>,
     pub(super) fatal: Option<String>,
 }
 
@@ -247,6 +248,15 @@ impl FakeHost {
         answer: impl FnMut(&str, &Value) -> Result<Value, (String, String)> + Send + 'static,
     ) {
         self.responders().commands = Some(Box::new(answer));
+    }
+
+    /// Lets a JID call commands by XMPP. What they answer says [`FakeHost::answer_commands`].
+    pub fn offer_commands(&self, jid: &str, commands: Vec<OfferedCommand>) {
+        self.world().offered.insert(bare(jid), commands);
+    }
+
+    pub(super) fn offered(&self, jid: &str) -> Vec<OfferedCommand> {
+        self.world().offered.get(&bare(jid)).cloned().unwrap_or_default()
     }
 
     /// Answers the requests that modules make of other modules: module, method, arguments.

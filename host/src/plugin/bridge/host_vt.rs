@@ -141,7 +141,7 @@ fn begin(
             Ok(OpReply::default())
         });
     }
-    if kind == op::COMMAND && !context.granted.commands {
+    if matches!(kind, op::COMMAND | op::COMMANDS_FOR) && !context.granted.commands {
         return failed(
             "forbidden",
             "the module's manifest does not ask for the capability 'commands'".into(),

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use moult_plugin_api::hooks::{OfferedArg, OfferedCommand};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::args::{bad_request, json, read};
+use super::args::{bad_request, json, malformed, read};
 use super::{Answer, Desk, LONG_DEADLINE, within};
-use crate::command::{Caller, CommandError, ErrorKind, FrontEnd, Input};
+use crate::command::{ArgKind, Caller, CommandError, CommandSpec, ErrorKind, FrontEnd, Input, Table};
+use crate::config::vhost::normalised_domain;
 use crate::iq::PendingError;
 use crate::plugin::bridge::cause;
 use crate::plugin::services::{BoxFuture, OpError, OpReply, OpRequest, Origin};
@@ -103,6 +105,8 @@ struct CommandArgs {
     args: Option<Map<String, Value>>,
     #[serde(default)]
     full: bool,
+    #[serde(default, rename = "as")]
+    caller: Option<String>,
 }
 
 /// `COMMAND`. That the module has the capability was checked where its manifest is known; it counts as an admin, so that
@@ -113,11 +117,12 @@ pub(super) fn run_command(
     origin: &Origin,
     request: &OpRequest,
 ) -> Result<BoxFuture<Answer>, OpError> {
-    let CommandArgs { name, args, full } = read(&request.args)?;
-    let table = shared.table.get().and_then(std::sync::Weak::upgrade);
-    let table =
-        table.ok_or_else(|| OpError::new("service-unavailable", "The server takes no commands now."))?;
-    let caller = Caller { from: FrontEnd::Module, admin: true, jid: None, who: origin.to_string() };
+    let CommandArgs { name, args, full, caller } = read(&request.args)?;
+    let table = table(shared)?;
+    let caller = match caller {
+        Some(jid) => by_xmpp(shared, &jid, args.as_ref().and_then(|args| args.get("host")?.as_str()))?,
+        None => Caller { from: FrontEnd::Module, admin: true, jid: None, who: origin.to_string() },
+    };
     // On the core runtime: an update must not depend on the threads of modules.
     let running = desk.detached(async move {
         let input = Input::Json(args.unwrap_or_default());
@@ -134,6 +139,61 @@ pub(super) fn run_command(
 fn in_full(error: &CommandError) -> Value {
     let (code, text) = (error.kind.status(), &error.message);
     serde_json::json!({ "error": { "code": code, "text": text, "details": error.details } })
+}
+
+fn table(shared: &Shared) -> Result<Arc<Table>, OpError> {
+    let table = shared.table.get().and_then(std::sync::Weak::upgrade);
+    table.ok_or_else(|| OpError::new("service-unavailable", "The server takes no commands now."))
+}
+
+/// A JID that calls by XMPP. Admins of the server are admins; those of a vhost are for commands about that vhost.
+fn by_xmpp(shared: &Shared, jid: &str, host: Option<&str>) -> Result<Caller, OpError> {
+    let jid = Jid::parse(jid).map_err(|error| malformed(jid, &error))?.bare();
+    let config = shared.config();
+    let is_among = |admins: &[String]| admins.iter().any(|admin| admin == jid.as_str());
+    let of_host =
+        host.and_then(normalised_domain).and_then(|host| Some(is_among(&config.vhosts.get(&host)?.admins)));
+    let admin = is_among(&config.server.admins) || of_host.unwrap_or_default();
+    Ok(Caller { from: FrontEnd::Xmpp, admin, jid: Some(jid.to_string()), who: jid.to_string() })
+}
+
+/// `COMMANDS_FOR`. An admin of a vhost sees what needs one of its own.
+pub(super) fn commands_for(shared: &Arc<Shared>, request: &OpRequest) -> Result<BoxFuture<Answer>, OpError> {
+    let jid = request.args["as"].as_str().unwrap_or_default();
+    let (table, anywhere) = (table(shared)?, by_xmpp(shared, jid, None)?);
+    let own = shared
+        .config()
+        .vhosts
+        .keys()
+        .map(|vhost| by_xmpp(shared, jid, Some(vhost)))
+        .find(|caller| caller.as_ref().is_ok_and(|caller| caller.admin));
+    let own = own.transpose()?;
+    let may_call = |spec: &CommandSpec| {
+        let takes_host = || spec.args.iter().any(|arg| arg.name == "host");
+        table.may_call(spec, &anywhere).is_ok()
+            || own.as_ref().is_some_and(|own| takes_host() && table.may_call(spec, own).is_ok())
+    };
+    let offered: Vec<_> =
+        table.specs().iter().filter(|spec| may_call(spec)).map(|spec| offered(spec)).collect();
+    Ok(Box::pin(std::future::ready(Ok(json(&serde_json::json!(offered))))))
+}
+
+fn offered(spec: &CommandSpec) -> OfferedCommand {
+    let args = spec.args.iter().filter(|arg| !arg.local_only).map(|arg| {
+        let choices = match &arg.kind {
+            ArgKind::Choice(choices) => choices.iter().map(ToString::to_string).collect(),
+            _ => Vec::new(),
+        };
+        OfferedArg {
+            name: arg.name.to_string(),
+            kind: arg.kind.name().to_owned(),
+            choices,
+            optional: arg.optional,
+            secret: arg.secret,
+            doc: arg.doc.to_string(),
+        }
+    });
+    OfferedCommand { name: spec.name.to_string(), summary: spec.summary.to_string(), args: args.collect() }
 }
 
 fn of_command(error: &CommandError) -> OpError {

@@ -68,6 +68,7 @@ impl Services {
         match request.kind {
             op::SEND_IQ => asking::send_iq(&shared, origin, &request),
             op::COMMAND => asking::run_command(&shared, &self.desk, origin, &request),
+            op::COMMANDS_FOR => asking::commands_for(&shared, &request),
             op::KEYVAL_GET..=op::ARCHIVE_REMOVE => stores::begin(&shared, &self.desk, origin, request),
             op::SESSIONS_OF => people::sessions_of(&shared, &request),
             op::SESSIONS_ALL => people::sessions_all(&shared, &request),

@@ -2,7 +2,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use moult_plugin_api::hooks::OfferedCommand;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::server::fixture::{Fixture, PATIENCE, received, server};
@@ -311,6 +313,48 @@ async fn a_module_runs_commands_but_not_those_of_the_control_socket() {
     ] {
         assert_eq!(asking.condition(op::COMMAND, args.clone()).await, condition, "{args}");
     }
+}
+
+#[tokio::test]
+async fn a_command_as_somebody_is_run_with_what_that_one_may_do() {
+    let asking = Asking::new().await;
+    let shared = &asking.server.shared;
+    let mut config = (*shared.config()).clone();
+    config.server.admins = vec!["root@example.org".into()];
+    let vhost = config.vhosts.get_mut("other.example").unwrap();
+    vhost.admins = vec!["boss@other.example".into()];
+    shared.config.store(Arc::new(config));
+    let run = |jid: &str, name: &str, args: Value| {
+        asking.ask(op::COMMAND, json!({"name": name, "args": args, "as": jid}), b"")
+    };
+    let users = |host: &str| json!({ "host": host });
+    for (jid, name, args, expected) in [
+        ("root@example.org/x", "registered_users", users("example.org"), None),
+        ("root@example.org", "stop", json!({}), Some("forbidden")),
+        ("boss@other.example", "registered_users", users("OTHER.example"), None),
+        ("boss@other.example", "registered_users", users("example.org"), Some("forbidden")),
+        ("boss@other.example", "status", json!({}), Some("forbidden")),
+        ("ann@example.org", "registered_users", users("example.org"), Some("forbidden")),
+        ("not a jid", "status", json!({}), Some("jid-malformed")),
+    ] {
+        let condition = run(jid, name, args).await.err().map(|error| error.condition);
+        assert_eq!(condition, expected, "{jid} {name}");
+    }
+    let mut offered = BTreeMap::new();
+    for jid in ["root@example.org", "boss@other.example", "ann@example.org"] {
+        let commands = asking.json(op::COMMANDS_FOR, json!({ "as": jid }), b"").await;
+        let names: BTreeSet<String> = serde_json::from_value::<Vec<OfferedCommand>>(commands)
+            .unwrap()
+            .into_iter()
+            .map(|command| command.name)
+            .collect();
+        offered.insert(jid, names);
+    }
+    let has = |jid: &str, name: &str| offered[jid].contains(name);
+    assert!(has("root@example.org", "status") && has("root@example.org", "register"));
+    assert!(!has("root@example.org", "stop"));
+    assert!(has("boss@other.example", "register") && !has("boss@other.example", "status"));
+    assert!(offered["ann@example.org"].is_empty());
 }
 
 #[tokio::test]
