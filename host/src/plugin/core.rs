@@ -4,6 +4,7 @@
 use super::bridge::context::{Granted, HostContext, Hub};
 use super::bridge::invoke::Code;
 use super::instance::Instance;
+use super::lookup::{PublishedTables, Tables};
 use super::registration::{Registered, What};
 use super::registry::{Conflict, Snapshot};
 use super::runtime::{ModulesRuntime, Stuck};
@@ -58,7 +59,7 @@ pub struct Core {
     runtime: ModulesRuntime,
     home: Option<Handle>,
     services: OnceLock<Arc<dyn HostServices>>,
-    snapshot: ArcSwap<Snapshot>,
+    tables: PublishedTables,
     published: Mutex<Published>,
     slots: Mutex<HashMap<SlotKey, Arc<Slot>>>,
     starting: AtomicBool,
@@ -80,7 +81,7 @@ impl Core {
     pub fn new(config: Arc<Config>, runtime: ModulesRuntime) -> (Arc<Self>, mpsc::Receiver<Incident>) {
         let (incidents, receiver) = mpsc::channel(INCIDENTS);
         let core = Arc::new_cyclic(|this| Self {
-            snapshot: ArcSwap::from_pointee(empty_snapshot(&config)),
+            tables: PublishedTables::new(empty_snapshot(&config)),
             config: ArcSwap::new(config),
             runtime,
             home: Handle::try_current().ok(),
@@ -120,10 +121,15 @@ impl Core {
         }
     }
 
-    /// The tables of this moment.
-    #[inline]
+    /// The tables of this moment, for those who only look.
     pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
-        self.snapshot.load()
+        self.tables.load()
+    }
+
+    /// The tables of this moment, for the way of a stanza.
+    #[inline]
+    pub fn tables(&self) -> Tables {
+        self.tables.look()
     }
 
     /// The runtime plugin code runs on.
@@ -183,7 +189,7 @@ impl Core {
         let snapshot = Snapshot::build(version, &instances, &vhosts(&self.config.load()))?;
         let old = std::mem::replace(&mut published.instances, instances);
         published.version = version;
-        self.snapshot.store(Arc::new(snapshot));
+        self.tables.store(snapshot);
         let gone = changes.keys().filter_map(|key| old.get(key).cloned());
         Ok(gone.filter(|old| !is_same(published.instances.get(old.key()), old)).collect())
     }
@@ -202,7 +208,7 @@ impl Core {
             stuck.held.as_millis()
         );
         tracing::error!(module = stuck.module, generation = stuck.generation, "stuck: {what}");
-        let snapshot = self.snapshot.load_full();
+        let snapshot = self.tables.load_full();
         let serving = snapshot.instances().values().filter(|i| *i.key().module == stuck.module);
         for instance in serving.filter(|instance| instance.generation() == stuck.generation) {
             instance.context().slot.quarantine(what.clone());
@@ -227,7 +233,7 @@ impl Hub for Core {
         {
             return Err(format!("the domain '{domain}' is a vhost of this server"));
         }
-        match self.snapshot.load().conflict(&key, what) {
+        match self.tables.load().conflict(&key, what) {
             Some(conflict) => Err(conflict.to_string()),
             None => Ok(()),
         }

@@ -1,8 +1,11 @@
-//! The gate of one instance: how many calls are inside, and whether new ones may enter.
+//! The gate of one instance: how many calls are inside, how many have ended, and whether new ones may enter.
 //!
 //! A swap of a stateful module closes the gate (`freeze`), waits until the last call has left, hands the state over and
 //! either opens it again (`thaw`, after a refusal) or retires it for good (`retire`). Callers that find the gate closed
 //! wait for `changed` and look the handler up again; whoever is inside is never disturbed, unless a brutal purge cuts.
+//!
+//! All of it is one word, so that a call costs two locked instructions and not three: the one that says it has left says
+//! as well that it has ended.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,12 +14,21 @@ use tokio::sync::Notify;
 const FROZEN: u64 = 1 << 63;
 const RETIRED: u64 = 1 << 62;
 const CUT: u64 = 1 << 61;
-const COUNT: u64 = CUT - 1;
+/// The highest bit of the count of ended calls: when it is set, it is carried over.
+const CARRY: u64 = 1 << 60;
+/// One call that has ended. Below it the calls inside are counted: sixteen million places, each of which needs a
+/// connection or a place in a bounded queue.
+const ENDED: u64 = 1 << 24;
+const INSIDE: u64 = ENDED - 1;
+/// One call in so many is timed, because two clock reads cost as much as the call.
+const SAMPLE: u64 = 16;
 
 /// Counts calls in flight and holds new ones back.
 #[derive(Debug, Default)]
 pub struct Gate {
     state: AtomicU64,
+    /// What was carried over from the count of ended calls.
+    carried: AtomicU64,
     /// Woken when the last call leaves a closed gate.
     empty: Notify,
     /// Woken when the gate opens, retires or cuts.
@@ -34,11 +46,30 @@ pub enum Closed {
 
 /// A call in flight. While one lives, the instance and its library stay.
 #[derive(Debug)]
-pub struct Lease<'a>(&'a Gate);
+pub struct Lease<'a> {
+    gate: &'a Gate,
+    is_sample: bool,
+}
 
+impl Lease<'_> {
+    /// Whether this call should be timed, where not all are.
+    #[inline]
+    pub fn is_sample(&self) -> bool {
+        self.is_sample
+    }
+
+    /// The call is over: gives the place back and counts it.
+    #[inline]
+    pub fn end(self) {
+        self.gate.leave_ended();
+        std::mem::forget(self);
+    }
+}
+
+/// Given back by whoever made no call with it.
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        self.0.leave();
+        self.gate.leave();
     }
 }
 
@@ -46,38 +77,74 @@ impl Gate {
     /// Enters, or says why not.
     #[inline]
     pub fn enter(&self) -> Result<Lease<'_>, Closed> {
-        self.enter_raw().map(|()| Lease(self))
+        self.enter_raw()
+            .map(|before| Lease { gate: self, is_sample: (before / ENDED).is_multiple_of(SAMPLE) })
     }
 
     /// Enters whatever the gate says: for the calls of the swap itself, and the last one of all.
     pub fn enter_privileged(&self) -> Lease<'_> {
         self.state.fetch_add(1, Ordering::AcqRel);
-        Lease(self)
+        Lease { gate: self, is_sample: false }
     }
 
-    /// Enters without a guard; `leave` must follow exactly once.
+    /// Enters without a guard; one of the two ways to leave must follow exactly once. Gives the word as it was.
+    ///
+    /// `Acquire`: what the swap that opened this gate wrote is seen inside. The closing and the counting of calls are
+    /// changes of the same word, so of a call and a `freeze` one always sees the other.
     #[inline]
-    pub fn enter_raw(&self) -> Result<(), Closed> {
+    fn enter_raw(&self) -> Result<u64, Closed> {
         let before = self.state.fetch_add(1, Ordering::AcqRel);
         if before & (FROZEN | RETIRED) == 0 {
-            return Ok(());
+            return Ok(before);
         }
         self.leave();
         Err(if before & RETIRED != 0 { Closed::Retired } else { Closed::Frozen })
     }
 
-    /// Leaves after `enter_raw`.
+    /// Leaves without having ended a call: one that was given up, or none at all.
     #[inline]
     pub fn leave(&self) {
         let before = self.state.fetch_sub(1, Ordering::AcqRel);
-        if before & COUNT == 1 && before & (FROZEN | RETIRED) != 0 {
+        self.tell_if_empty(before);
+    }
+
+    /// Leaves at the end of a call, which is counted.
+    ///
+    /// `Release`: what the call did in the module is seen by the swap that finds the gate empty.
+    #[inline]
+    pub fn leave_ended(&self) {
+        let before = self.state.fetch_add(ENDED - 1, Ordering::AcqRel);
+        if before & CARRY != 0 {
+            self.carry();
+        }
+        self.tell_if_empty(before);
+    }
+
+    #[inline]
+    fn tell_if_empty(&self, before: u64) {
+        if before & INSIDE == 1 && before & (FROZEN | RETIRED) != 0 {
             self.empty.notify_waiters();
+        }
+    }
+
+    /// Takes the highest bit of the count out of the word. As many calls as it stands for would have to end between its
+    /// setting and this to reach the flags above it.
+    #[cold]
+    fn carry(&self) {
+        if self.state.fetch_and(!CARRY, Ordering::AcqRel) & CARRY != 0 {
+            self.carried.fetch_add(CARRY / ENDED, Ordering::Relaxed);
         }
     }
 
     /// Calls inside at this moment.
     pub fn in_flight(&self) -> u64 {
-        self.state.load(Ordering::Acquire) & COUNT
+        self.state.load(Ordering::Acquire) & INSIDE
+    }
+
+    /// Calls that have ended, well or not.
+    pub fn ended(&self) -> u64 {
+        let state = self.state.load(Ordering::Acquire);
+        self.carried.load(Ordering::Relaxed) + (state & (CUT - 1)) / ENDED
     }
 
     /// Whether a swap holds the gate closed.
@@ -193,6 +260,34 @@ mod tests {
         gate.enter_raw().unwrap();
         gate.freeze();
         assert_eq!(gate.wait_empty(Duration::from_millis(10)).await, Err(1));
+    }
+
+    #[test]
+    fn calls_that_end_are_counted_and_those_given_up_are_not() {
+        let gate = Gate::default();
+        for _ in 0..3 {
+            gate.enter().unwrap().end();
+        }
+        drop(gate.enter().unwrap());
+        gate.freeze();
+        gate.enter_privileged().end();
+        assert!(gate.enter().is_err());
+        assert_eq!((gate.ended(), gate.in_flight()), (4, 0));
+        assert!(gate.is_frozen() && !gate.is_retired() && !gate.is_cut());
+    }
+
+    #[test]
+    fn a_full_count_is_carried_over_without_touching_anything_else() {
+        let gate = Gate::default();
+        gate.state.store(CARRY - ENDED, Ordering::Relaxed);
+        let full = CARRY / ENDED;
+        let inside = gate.enter().unwrap();
+        gate.enter().unwrap().end();
+        assert_eq!((gate.ended(), gate.in_flight()), (full, 1));
+        gate.freeze();
+        inside.end();
+        assert_eq!((gate.ended(), gate.in_flight()), (full + 1, 0));
+        assert_eq!(gate.state.load(Ordering::Relaxed), FROZEN | ENDED);
     }
 
     #[tokio::test]

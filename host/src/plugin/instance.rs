@@ -69,7 +69,7 @@ pub struct Instance {
     code: Code,
     pointer: InstancePtr,
     context: Arc<HostContext>,
-    gate: Gate,
+    gate: Arc<Gate>,
     runtime: Handle,
     /// The options it was given, JSON.
     options: Mutex<Arc<str>>,
@@ -96,12 +96,13 @@ impl Instance {
             let (runtime, options) = (runtime.clone(), options.clone());
             async move {
                 let pointer = invoke::create(&code, &context, &options)?;
+                let gate = context.slot.new_gate();
                 let instance = Arc::new(Self {
                     key,
                     code,
                     pointer,
                     context,
-                    gate: Gate::default(),
+                    gate,
                     runtime,
                     options: Mutex::new(options),
                     background: AtomicUsize::new(0),
@@ -449,6 +450,7 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
+        self.context.slot.forget_gate(&self.gate);
         if !self.dropped.load(Ordering::Acquire) {
             // Leaked on purpose: its library is kept by the manager too, so nothing dangles.
             tracing::error!(module = %self.key, "an instance was let go without being ended: this is a bug of the server");

@@ -4,7 +4,7 @@
 //!
 //! * what a library is: `folder`, `loader`, `probe`, `threads`, `runtime`, `retire`, `watch`;
 //! * what a module says and what it is lent: `hook`, `registration`, `services`, `bridge`, `log`;
-//! * what serves: `gate`, `stats`, `lane`, `slot`, `instance`, `registry`, `call`;
+//! * what serves: `gate`, `stats`, `lane`, `slot`, `instance`, `registry`, `lookup`, `call`;
 //! * what changes it: `core`, `plan`, `swap`, `manager`.
 
 #[allow(unsafe_code, reason = "host types and the ABI meet here")]
@@ -22,6 +22,7 @@ pub mod lane;
 #[allow(unsafe_code, reason = "dlopen, process limits and signal handlers live here")]
 pub mod loader;
 pub mod log;
+pub mod lookup;
 pub mod manager;
 pub mod plan;
 pub mod probe;

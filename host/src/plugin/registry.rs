@@ -109,6 +109,8 @@ struct VhostTables {
 pub struct Snapshot {
     /// Counts publications.
     pub version: u64,
+    /// Which snapshot of this process it is.
+    pub(super) stamp: u64,
     vhosts: Table<VhostTables>,
     local: Table<RouteEntry>,
     global: Table<Vec<RouteEntry>>,
@@ -140,7 +142,8 @@ impl Snapshot {
         instances: &BTreeMap<SlotKey, Arc<Instance>>,
         vhosts: &[Arc<str>],
     ) -> Result<Self, Conflict> {
-        let mut snapshot = Self { version, instances: instances.clone(), ..Self::default() };
+        let stamp = super::lookup::stamp();
+        let mut snapshot = Self { version, stamp, instances: instances.clone(), ..Self::default() };
         for vhost in vhosts {
             snapshot.vhosts.insert(Arc::clone(vhost), VhostTables::default());
         }

@@ -212,8 +212,7 @@ pub struct DrainReport {
 pub fn instance(instance: &Instance) -> InstanceReport {
     let context = instance.context();
     let metrics = context.metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let mut stats = context.slot.stats.report();
-    stats.queued = context.slot.depth();
+    let stats = context.slot.report();
     InstanceReport {
         vhost: instance.key().vhost.to_string(),
         in_flight: instance.gate().in_flight(),

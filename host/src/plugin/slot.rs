@@ -1,8 +1,9 @@
 //! The place of one module on one vhost: what stays when generations come and go. Queues, counters, limits, quarantine.
 
+use super::gate::Gate;
 use super::lane::Lane;
 use super::registration::IqTarget;
-use super::stats::Stats;
+use super::stats::{Stats, StatsReport};
 use crate::config::{Discipline, ModuleSettings};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::HashMap;
@@ -68,9 +69,17 @@ pub struct Slot {
     limits: ArcSwap<Limits>,
     lanes: Mutex<HashMap<LaneKey, Arc<Lane>>>,
     queued: Arc<AtomicI64>,
+    gates: Mutex<Gates>,
     quarantine: ArcSwapOption<String>,
     /// The same as a flag, for the way of every call.
     is_quarantined: AtomicBool,
+}
+
+/// The gates of the instances there are, which count their calls, and the calls of those that are gone.
+#[derive(Default)]
+struct Gates {
+    open: Vec<Arc<Gate>>,
+    past_calls: u64,
 }
 
 impl Slot {
@@ -82,6 +91,7 @@ impl Slot {
             limits: ArcSwap::from_pointee(limits),
             lanes: Mutex::default(),
             queued: Arc::default(),
+            gates: Mutex::default(),
             quarantine: ArcSwapOption::empty(),
             is_quarantined: AtomicBool::new(false),
         })
@@ -100,6 +110,36 @@ impl Slot {
     /// Work waiting over all lanes.
     pub fn queued(&self) -> &Arc<AtomicI64> {
         &self.queued
+    }
+
+    /// The gate of a new instance.
+    pub fn new_gate(&self) -> Arc<Gate> {
+        let gate = Arc::new(Gate::default());
+        self.gates().open.push(Arc::clone(&gate));
+        gate
+    }
+
+    /// Its instance has gone; its calls stay counted.
+    pub fn forget_gate(&self, gone: &Arc<Gate>) {
+        let mut gates = self.gates();
+        let before = gates.open.len();
+        gates.open.retain(|gate| !Arc::ptr_eq(gate, gone));
+        if gates.open.len() != before {
+            gates.past_calls += gone.ended();
+        }
+    }
+
+    /// What it has done, and what waits.
+    pub fn report(&self) -> StatsReport {
+        let calls = {
+            let gates = self.gates();
+            gates.past_calls + gates.open.iter().map(|gate| gate.ended()).sum::<u64>()
+        };
+        StatsReport { calls, queued: self.depth(), ..self.stats.report() }
+    }
+
+    fn gates(&self) -> std::sync::MutexGuard<'_, Gates> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Work waiting over all lanes, as a number.

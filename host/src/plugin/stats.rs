@@ -1,7 +1,8 @@
-//! What one slot (module and vhost) has done: counters and a latency histogram that outlive generations.
+//! What one slot (module and vhost) has done: counters and a latency histogram that outlive generations. The calls
+//! themselves are counted by the gates of its instances, see `Slot::report`.
 
 use serde::Serialize;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Upper bounds of the latency buckets in microseconds; a last one without bound follows.
@@ -11,8 +12,6 @@ pub const LATENCY_BOUNDS_US: [u64; 12] =
 /// Counters of one slot. All are updated without order between them.
 #[derive(Debug, Default)]
 pub struct Stats {
-    /// Calls that entered the module.
-    pub calls: AtomicU64,
     /// Calls that ended in an error of the module's making (not a stanza error it chose to answer).
     pub errors: AtomicU64,
     /// Panics caught.
@@ -23,8 +22,6 @@ pub struct Stats {
     pub timeouts: AtomicU64,
     /// Calls refused because a queue was full or the slot is in quarantine.
     pub refused: AtomicU64,
-    /// Work waiting in queues.
-    pub queued: AtomicI64,
     latency: [AtomicU64; LATENCY_BOUNDS_US.len() + 1],
     latency_sum_us: AtomicU64,
 }
@@ -32,7 +29,7 @@ pub struct Stats {
 /// A copy of [`Stats`] for reports.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct StatsReport {
-    /// Calls that entered the module.
+    /// Calls that entered the module and have ended.
     pub calls: u64,
     /// Calls that failed.
     pub errors: u64,
@@ -51,30 +48,21 @@ pub struct StatsReport {
 }
 
 impl Stats {
-    /// Counts one call that went well.
+    /// A call went well.
     #[inline]
     pub fn went_well(&self) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
         if self.panics_in_a_row.load(Ordering::Relaxed) != 0 {
             self.panics_in_a_row.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Whether the next inline call should be timed: one in sixteen, because two clock reads cost as much as the call.
-    #[inline]
-    pub fn samples_next(&self) -> bool {
-        self.calls.load(Ordering::Relaxed) & 15 == 0
-    }
-
     /// Counts a call that failed.
     pub fn failed(&self) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
         self.errors.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a panic; gives how many came in a row.
     pub fn panicked(&self) -> u64 {
-        self.calls.fetch_add(1, Ordering::Relaxed);
         self.panics.fetch_add(1, Ordering::Relaxed);
         self.panics_in_a_row.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -87,16 +75,16 @@ impl Stats {
         self.latency_sum_us.fetch_add(us, Ordering::Relaxed);
     }
 
-    /// A copy for a report.
+    /// A copy for a report, without the calls and the queues, which are counted elsewhere.
     pub fn report(&self) -> StatsReport {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         StatsReport {
-            calls: get(&self.calls),
+            calls: 0,
             errors: get(&self.errors),
             panics: get(&self.panics),
             timeouts: get(&self.timeouts),
             refused: get(&self.refused),
-            queued: self.queued.load(Ordering::Relaxed),
+            queued: 0,
             latency: self.latency.iter().map(get).collect(),
             latency_sum_us: get(&self.latency_sum_us),
         }

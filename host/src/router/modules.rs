@@ -30,7 +30,7 @@ impl Modules for call::Modules {
     }
 
     fn is_hooked(&self, point: HookPoint, vhost: &str) -> bool {
-        !self.snapshot().hooks(point, vhost).is_empty()
+        !self.tables().hooks(point, vhost).is_empty()
     }
 
     fn run_hooks(&self, point: HookPoint, vhost: &str, call: HookCall) -> Dispatch<HookVerdict> {
@@ -39,8 +39,8 @@ impl Modules for call::Modules {
 
     fn owns(&self, table: RouteTable, domain: &str) -> bool {
         match table {
-            RouteTable::Local => self.snapshot().local_route(domain).is_some(),
-            RouteTable::Global => !self.snapshot().global_routes(domain).is_empty(),
+            RouteTable::Local => self.tables().local_route(domain).is_some(),
+            RouteTable::Global => !self.tables().global_routes(domain).is_empty(),
         }
     }
 

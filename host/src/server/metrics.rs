@@ -99,8 +99,7 @@ impl Numbers {
 
     fn modules(&self, to: &mut Exposition) {
         let slots: Vec<_> = self.0.manager.core().slots();
-        let reports: Vec<(&Slot, StatsReport)> =
-            slots.iter().map(|slot| (&**slot, slot.stats.report())).collect();
+        let reports: Vec<(&Slot, StatsReport)> = slots.iter().map(|slot| (&**slot, slot.report())).collect();
         to.family(counter("moult_module_calls", "Calls of modules by how they ended."));
         for (slot, report) in &reports {
             let ends = [

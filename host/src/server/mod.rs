@@ -95,12 +95,12 @@ fn started(config_file: &Path, config: Config) -> Result<Ending, StartError> {
 }
 
 /// The runtime for sockets. Its threads enter modules too (handlers without a queue, hooks), so they let go of
-/// libraries that are on their way out whenever they rest.
+/// tables, and of libraries that are on their way out, whenever they rest.
 fn core_runtime(workers: usize) -> Result<tokio::runtime::Runtime, StartError> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if workers > 0 {
         builder.worker_threads(workers);
     }
-    builder.enable_all().thread_name("moult-core").on_thread_park(crate::plugin::threads::quiesce);
+    builder.enable_all().thread_name("moult-core").on_thread_park(crate::plugin::lookup::at_rest);
     builder.build().map_err(StartError::Runtime)
 }

@@ -260,7 +260,11 @@ fn enter(
         pending.hops = spec.hops;
         return Called::Pending(pending);
     }
-    drop(lease);
+    match holds {
+        Holds::Lease => lease.end(),
+        // Lifecycle calls are not counted among what the module is asked.
+        Holds::Privileged | Holds::Nothing => drop(lease),
+    }
     Called::Done(CallEnd { status: if status == status::PENDING { status::ERROR } else { status }, reply })
 }
 
@@ -334,8 +338,8 @@ impl ModuleTask {
         Self { instance: Arc::clone(instance), task: Some(task), id, reply, holds, hops: cause::hops() }
     }
 
-    /// Ends the handler in the module and gives the lease back.
-    fn end(&mut self) {
+    /// Ends the handler in the module and gives the lease back. Whether it was given up does not count as an end.
+    fn end(&mut self, has_ended: bool) {
         let Some(task) = self.task.take() else { return };
         let code = self.instance.code();
         {
@@ -346,8 +350,10 @@ impl ModuleTask {
             unsafe { (code.vt.task_drop)(task) }
         }
         self.instance.context().forget_waker(self.id);
-        if self.holds != Holds::Nothing {
-            self.instance.gate().leave();
+        match (self.holds, has_ended) {
+            (Holds::Nothing, _) => {}
+            (Holds::Lease, true) => self.instance.gate().leave_ended(),
+            (Holds::Lease, false) | (Holds::Privileged, _) => self.instance.gate().leave(),
         }
     }
 
@@ -375,7 +381,7 @@ impl Future for ModuleTask {
         let polling = match this.holds {
             Holds::Privileged => None,
             Holds::Lease if instance.gate().is_cut() => {
-                this.end();
+                this.end(true);
                 return Poll::Ready(CallEnd::failed("cut: the old generation had to end"));
             }
             Holds::Lease => None,
@@ -384,7 +390,7 @@ impl Future for ModuleTask {
                 // A thaw or retirement wakes all tasks again.
                 Err(Closed::Frozen) => return Poll::Pending,
                 Err(Closed::Retired) => {
-                    this.end();
+                    this.end(true);
                     return Poll::Ready(CallEnd::failed("the instance has ended"));
                 }
             },
@@ -395,13 +401,13 @@ impl Future for ModuleTask {
             return Poll::Pending;
         }
         let reply = std::mem::take(&mut this.reply);
-        this.end();
+        this.end(true);
         Poll::Ready(CallEnd { status, reply })
     }
 }
 
 impl Drop for ModuleTask {
     fn drop(&mut self) {
-        self.end();
+        self.end(false);
     }
 }

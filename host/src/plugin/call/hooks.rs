@@ -54,14 +54,14 @@ impl Modules {
     /// Whether anybody hooked `point`: ask before building arguments.
     #[inline]
     pub fn is_hooked(&self, point: HookPoint) -> bool {
-        self.core.snapshot().is_hooked(point)
+        self.core.tables().is_hooked(point)
     }
 
     /// Runs a chain. Ready at once when no function had to wait.
     pub fn hook(&self, point: HookPoint, vhost: &str, input: HookCall) -> Dispatch<HookVerdict> {
         let mut chain = Chain { point, state: input, after: None };
-        let snapshot = self.core.snapshot();
-        for entry in snapshot.hooks(point, vhost) {
+        let tables = self.core.tables();
+        for entry in tables.hooks(point, vhost) {
             if is_skipped(&entry.instance) {
                 continue;
             }
@@ -245,8 +245,8 @@ impl Chain {
     }
 
     fn next(&self, core: &Core, vhost: &str) -> Option<(Arc<Instance>, u64, HookKey)> {
-        let snapshot = core.snapshot();
-        let mut chain = snapshot.hooks(self.point, vhost).iter();
+        let tables = core.tables();
+        let mut chain = tables.hooks(self.point, vhost).iter();
         let entry = chain.find(|entry| self.after.as_ref().is_none_or(|after| entry.key > *after))?;
         Some((Arc::clone(&entry.instance), entry.handler, entry.key.clone()))
     }

@@ -1,7 +1,7 @@
 //! IQ requests: in the caller's task or through a lane.
 
 use super::{Dispatch, Entered, IqOutcome, Modules, account, enter, id_of, refused, reopened, timed_out};
-use crate::plugin::bridge::invoke::CallSpec;
+use crate::plugin::bridge::invoke::{CallSpec, Called};
 use crate::plugin::core::Core;
 use crate::plugin::instance::Instance;
 use crate::plugin::registration::IqTarget;
@@ -28,8 +28,8 @@ pub struct IqCall<'a> {
 impl Modules {
     /// Gives the request to its handler; `None` where there is none.
     pub fn iq(&self, request: IqCall<'_>) -> Option<Dispatch<IqOutcome>> {
-        let snapshot = self.core.snapshot();
-        let entry = snapshot.iq(request.vhost, request.target, request.ns)?;
+        let tables = self.core.tables();
+        let entry = tables.iq(request.vhost, request.target, request.ns)?;
         if entry.instance.context().slot.is_quarantined() {
             return Some(Dispatch::Ready(IqOutcome::Error(refused(&entry.instance.context().slot))));
         }
@@ -41,13 +41,15 @@ impl Modules {
 
     fn iq_inline(&self, entry: &IqEntry, request: IqCall<'_>) -> Dispatch<IqOutcome> {
         let instance = &entry.instance;
-        let started = instance.context().slot.stats.samples_next().then(Instant::now);
-        match enter(instance, &spec(entry.handler, request.ns, request.stanza, &id_of(request.stanza))) {
-            Entered::Done(end) => {
+        let Ok(lease) = instance.gate().enter() else { return self.iq_later(entry, request) };
+        let started = lease.is_sample().then(Instant::now);
+        let id = id_of(request.stanza);
+        match instance.call(lease, &spec(entry.handler, request.ns, request.stanza, &id)) {
+            Called::Done(end) => {
                 account(&self.core, instance, &end, started);
                 Dispatch::Ready(IqOutcome::of(end))
             }
-            Entered::Pending(task) => {
+            Called::Pending(task) => {
                 let (core, instance) = (Arc::clone(&self.core), Arc::clone(instance));
                 let deadline = instance.context().slot.limits().call_deadline;
                 Dispatch::Later(Box::pin(async move {
@@ -66,7 +68,6 @@ impl Modules {
                     }
                 }))
             }
-            Entered::Closed(_) => self.iq_later(entry, request),
         }
     }
 
@@ -140,8 +141,8 @@ impl Owned {
     async fn run(&self, core: &Core) -> IqOutcome {
         loop {
             let found = {
-                let snapshot = core.snapshot();
-                snapshot.iq(&self.vhost, self.target, &self.ns).map(|e| (Arc::clone(&e.instance), e.handler))
+                let tables = core.tables();
+                tables.iq(&self.vhost, self.target, &self.ns).map(|e| (Arc::clone(&e.instance), e.handler))
             };
             let Some((instance, handler)) = found else { return IqOutcome::Error(gone()) };
             if let Some(outcome) = self.attempt(core, &instance, handler).await {

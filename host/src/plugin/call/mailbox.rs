@@ -31,8 +31,8 @@ impl Modules {
         domain: &str,
         stanza: &Stanza,
     ) -> Option<Result<(), StanzaError>> {
-        let snapshot = self.core.snapshot();
-        let entry = find(&snapshot, table, domain, stanza)?;
+        let tables = self.core.tables();
+        let entry = find(&tables, table, domain, stanza)?;
         let slot = &entry.instance.context().slot;
         if slot.is_quarantined() {
             return Some(Err(refused(slot)));
@@ -91,8 +91,8 @@ impl Delivery {
     async fn hand_over(&self, core: &Arc<Core>) -> Result<(), StanzaError> {
         loop {
             let found = {
-                let snapshot = core.snapshot();
-                find(&snapshot, self.table, &self.domain, &self.stanza)
+                let tables = core.tables();
+                find(&tables, self.table, &self.domain, &self.stanza)
                     .map(|entry| (Arc::clone(&entry.instance), entry.handler))
             };
             let Some((instance, handler)) = found else {

@@ -65,6 +65,12 @@ impl Modules {
         Self { core: Arc::clone(core) }
     }
 
+    /// The tables of this moment, for the way of a stanza.
+    #[inline]
+    pub fn tables(&self) -> super::lookup::Tables {
+        self.core.tables()
+    }
+
     /// The tables of this moment, for those who only look.
     pub fn snapshot(&self) -> arc_swap::Guard<Arc<super::registry::Snapshot>> {
         self.core.snapshot()
@@ -79,6 +85,7 @@ enum Entered {
 }
 
 /// Enters `instance` once.
+#[inline]
 fn enter(instance: &Arc<Instance>, spec: &CallSpec<'_>) -> Entered {
     match instance.gate().enter() {
         Err(closed) => Entered::Closed(closed),

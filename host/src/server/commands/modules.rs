@@ -110,7 +110,7 @@ async fn module_metrics(shared: Arc<Shared>, call: Call) -> CommandResult {
 }
 
 fn metrics(slot: &Slot, retained_bytes: u64) -> Value {
-    let stats = slot.stats.report();
+    let stats = slot.report();
     json!({
         "module": slot.key.to_string(),
         "calls": stats.calls,
@@ -118,7 +118,7 @@ fn metrics(slot: &Slot, retained_bytes: u64) -> Value {
         "panics": stats.panics,
         "timeouts": stats.timeouts,
         "refused": stats.refused,
-        "queued": slot.depth(),
+        "queued": stats.queued,
         "p50_us": quantile(&stats, 50),
         "p99_us": quantile(&stats, 99),
         "retained_bytes": retained_bytes,
