@@ -1,5 +1,7 @@
 //! Modules that do everything wrong: the server says so in one clear line, and nobody else notices.
 
+use std::time::{Duration, Instant};
+
 use moult_tests::server::ServerBuilder;
 use moult_tests::{Client, Plugin, Server, eventually};
 
@@ -150,6 +152,36 @@ async fn a_call_that_never_ends_is_answered_at_its_deadline() {
     server.plugins().install(&Plugin::built(MODULE).variant(1));
     server.ctl(&["update", MODULE, "--brutal"]).await;
     assert_serves(&mut alice).await;
+    server.kill_is_fine().await;
+}
+
+#[tokio::test]
+async fn a_queue_that_was_quick_until_a_call_never_ends_takes_no_thread_from_the_sockets() {
+    let server = server().start().await;
+    let mut alice = server.client("alice").await;
+    let mut bob = server.client("bob").await;
+    // Short work is drained by the threads that serve sockets, as soon as it is known to be short.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(1) {
+        assert_eq!(ask(&mut alice, "").await.attr("type"), Some("result"));
+    }
+    alice
+        .send("<iq type='get' to='localhost' id='loop'><do xmlns='urn:moult:fixture:misbehave' what='loop'/></iq>")
+        .await;
+    let mut carol = server.client("carol").await;
+    for client in [&mut alice, &mut bob, &mut carol] {
+        assert_eq!(client.get("localhost", CPU_TIME).await.attr("type"), Some("result"));
+    }
+    let condition = alice.answer_to("loop").await.error().map(|(_, condition)| condition.to_owned());
+    assert!(
+        matches!(condition.as_deref(), Some("remote-server-timeout" | "resource-constraint")),
+        "{condition:?}"
+    );
+    server.log().expect(&[MODULE, "stuck"]).await;
+    assert_eq!(bob.get("localhost", CPU_TIME).await.attr("type"), Some("result"));
+    server.plugins().install(&Plugin::built(MODULE).variant(1));
+    server.ctl(&["update", MODULE, "--brutal"]).await;
+    assert_eq!(ask(&mut bob, "").await.attr("type"), Some("result"));
     server.kill_is_fine().await;
 }
 

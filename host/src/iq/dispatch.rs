@@ -54,7 +54,7 @@ impl Dispatcher {
             }
             Some(Dispatch::Queued(running)) => {
                 let (this, request) = (self.clone(), request.clone());
-                Dispatch::Queued(Box::pin(async move { this.answer(&request, running.await) }))
+                Dispatch::Queued(running.map(move |outcome| this.answer(&request, outcome)))
             }
         }
     }

@@ -137,6 +137,11 @@ impl Core {
         &self.runtime
     }
 
+    /// The runtime this core was made on, whose threads no module holds for long; where there is none, the modules' own.
+    pub fn home(&self) -> Handle {
+        self.home.clone().unwrap_or_else(|| self.runtime.handle())
+    }
+
     /// All runtimes whose threads may have been inside a module: those of the modules, and the one this core was made on,
     /// whose tasks call handlers without a queue.
     pub fn runtimes(&self) -> Vec<Handle> {

@@ -2,11 +2,18 @@
 //! whichever generation is current when its turn comes, so a swap neither loses nor reorders queued work.
 //!
 //! A lane has no task of its own while it is empty: the first job spawns a drainer, which ends with the last one.
+//!
+//! A drainer's home is the modules' runtime. But the way there and back costs more than a short job: two threads are
+//! woken. So a lane whose jobs have shown to be short is drained where its work comes from, on the sockets' runtime, by
+//! a task of its own there: whoever brought the work does not wait for it, also when a job never returns. What that does
+//! to the thread, see `reserve`. Every publication lets all lanes begin anew, because code that was quick may have been
+//! replaced by code that is not.
 
 use super::services::BoxFuture;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 /// A piece of work: looks its handler up when it runs, answers its caller itself, and never panics on purpose.
@@ -15,12 +22,33 @@ pub type Job = BoxFuture<()>;
 /// After so many jobs in a row a drainer lets others have the thread.
 const JOBS_PER_TURN: usize = 32;
 
+/// A lane that is new begins with so much credit; with none missing it may be drained near its work. Each short job
+/// earns one, up to a bound, so that a lane that was quick for long survives a thread that was merely not scheduled.
+const FIRST_CREDIT: i32 = -64;
+const MOST_CREDIT: i32 = 1_024;
+/// From when on a job is not short, and what that costs.
+const LONG: Duration = Duration::from_millis(1);
+const LONG_COSTS: i32 = 256;
+/// From when on a job has no place on a thread of the sockets' runtime, and what it earns itself.
+const TOO_LONG: Duration = Duration::from_millis(20);
+const TOO_LONG_CREDIT: i32 = -4_096;
+
+/// Where drainers run.
+pub trait Homes: Clone + Send + Sync + 'static {
+    /// The modules' runtime.
+    fn far(&self) -> Handle;
+    /// The runtime that the work comes from, if drainers may run there now.
+    fn near(&self) -> Option<Handle>;
+}
+
 /// A bounded queue with a bounded number of jobs at a time.
 pub struct Lane {
     /// Jobs at a time: 1 for `one_queue`, N for `parallel(N)`.
     workers: AtomicUsize,
     /// Jobs waiting at most.
     bound: AtomicUsize,
+    /// See [`FIRST_CREDIT`].
+    credit: AtomicI32,
     state: Mutex<State>,
 }
 
@@ -41,6 +69,7 @@ impl Lane {
         Arc::new(Self {
             workers: AtomicUsize::new(workers.max(1)),
             bound: AtomicUsize::new(bound),
+            credit: AtomicI32::new(FIRST_CREDIT),
             state: Mutex::default(),
         })
     }
@@ -51,8 +80,13 @@ impl Lane {
         self.bound.store(bound, Ordering::Relaxed);
     }
 
+    /// For a new publication: what is known of the jobs is forgotten.
+    pub fn begin_anew(&self) {
+        self.credit.store(FIRST_CREDIT, Ordering::Relaxed);
+    }
+
     /// Puts a job at the end. `queued` counts what waits, over all lanes of a slot.
-    pub fn push(self: &Arc<Self>, job: Job, runtime: &Handle, queued: &Arc<AtomicI64>) -> Result<(), Full> {
+    pub fn push(self: &Arc<Self>, job: Job, homes: &impl Homes, queued: &Arc<AtomicI64>) -> Result<(), Full> {
         {
             let mut state = self.lock();
             if state.closed || state.waiting.len() >= self.bound.load(Ordering::Relaxed) {
@@ -65,8 +99,26 @@ impl Lane {
             }
             state.running += 1;
         }
-        runtime.spawn(Arc::clone(self).drain(Arc::clone(queued)));
+        self.start(homes, queued);
         Ok(())
+    }
+
+    /// Begins to drain, for a place that is taken already.
+    fn start(self: &Arc<Self>, homes: &impl Homes, queued: &Arc<AtomicI64>) {
+        let place = Place { lane: Arc::clone(self), is_held: true };
+        let queued = Arc::clone(queued);
+        let near = if self.credit.load(Ordering::Relaxed) >= 0 { homes.near() } else { None };
+        let Some(near) = near else {
+            homes.far().spawn(async move { drop(place.drain(&queued, false).await) });
+            return;
+        };
+        let homes = homes.clone();
+        near.spawn(async move {
+            // What turns out to take longer goes on where it may.
+            if let Some(place) = place.drain(&queued, true).await {
+                homes.far().spawn(async move { drop(place.drain(&queued, false).await) });
+            }
+        });
     }
 
     /// Takes no more work and drops what waits: the callers see their answer channel close.
@@ -85,17 +137,16 @@ impl Lane {
         self.lock().waiting.len()
     }
 
-    async fn drain(self: Arc<Self>, queued: Arc<AtomicI64>) {
-        let mut running = Running { lane: &self, holds_place: true };
-        let mut in_this_turn = 0;
-        while let Some(job) = running.next() {
-            queued.fetch_sub(1, Ordering::Relaxed);
-            job.await;
-            in_this_turn += 1;
-            if in_this_turn == JOBS_PER_TURN {
-                in_this_turn = 0;
-                tokio::task::yield_now().await;
-            }
+    /// Judges a job by the time it took. Threads that do so at the same time may forget each other's judgement.
+    fn judge(&self, took: Duration) {
+        let credit = self.credit.load(Ordering::Relaxed);
+        let now = match took {
+            _ if took >= TOO_LONG => TOO_LONG_CREDIT,
+            _ if took >= LONG => credit.saturating_sub(LONG_COSTS).max(TOO_LONG_CREDIT),
+            _ => (credit + 1).min(MOST_CREDIT),
+        };
+        if now != credit {
+            self.credit.store(now, Ordering::Relaxed);
         }
     }
 
@@ -105,12 +156,36 @@ impl Lane {
 }
 
 /// A drainer's place among the running ones, given back even when a job panics or the runtime is shut down.
-struct Running<'a> {
-    lane: &'a Lane,
-    holds_place: bool,
+struct Place {
+    lane: Arc<Lane>,
+    is_held: bool,
 }
 
-impl Running<'_> {
+impl Place {
+    /// Does what waits until nothing is left. Near its work it stops when that takes too long, and gives the place back
+    /// to be taken elsewhere.
+    async fn drain(mut self, queued: &AtomicI64, is_near: bool) -> Option<Self> {
+        let mut in_this_turn = 0;
+        let mut began = Instant::now();
+        while let Some(job) = self.next() {
+            queued.fetch_sub(1, Ordering::Relaxed);
+            job.await;
+            let ended = Instant::now();
+            self.lane.judge(ended - began);
+            began = ended;
+            if is_near && self.lane.credit.load(Ordering::Relaxed) < 0 {
+                return Some(self);
+            }
+            in_this_turn += 1;
+            if in_this_turn == JOBS_PER_TURN {
+                in_this_turn = 0;
+                tokio::task::yield_now().await;
+                began = Instant::now();
+            }
+        }
+        None
+    }
+
     /// The next job, or `None` after giving the place back under the same lock, so that no push falls in between.
     fn next(&mut self) -> Option<Job> {
         let mut state = self.lane.lock();
@@ -118,15 +193,15 @@ impl Running<'_> {
         let job = if too_many { None } else { state.waiting.pop_front() };
         if job.is_none() {
             state.running -= 1;
-            self.holds_place = false;
+            self.is_held = false;
         }
         job
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
-        if self.holds_place {
+        if self.is_held {
             self.lane.lock().running -= 1;
         }
     }
@@ -136,6 +211,88 @@ impl Drop for Running<'_> {
 mod tests {
     use super::*;
     use tokio::sync::{mpsc, oneshot};
+
+    /// All drainers in one place.
+    impl Homes for Handle {
+        fn far(&self) -> Handle {
+            self.clone()
+        }
+
+        fn near(&self) -> Option<Handle> {
+            None
+        }
+    }
+
+    /// Notes where drainers are started.
+    #[derive(Clone, Default)]
+    struct Noted(Arc<Mutex<Vec<&'static str>>>);
+
+    impl Noted {
+        fn note(&self, home: &'static str) -> Handle {
+            self.0.lock().unwrap().push(home);
+            Handle::current()
+        }
+
+        fn taken(&self) -> Vec<&'static str> {
+            std::mem::take(&mut self.0.lock().unwrap())
+        }
+    }
+
+    impl Homes for Noted {
+        fn far(&self) -> Handle {
+            self.note("far")
+        }
+
+        fn near(&self) -> Option<Handle> {
+            Some(self.note("near"))
+        }
+    }
+
+    async fn run(
+        lane: &Arc<Lane>,
+        homes: &Noted,
+        queued: &Arc<AtomicI64>,
+        job: impl FnOnce() + Send + 'static,
+    ) {
+        let (done, is_done) = oneshot::channel();
+        let job = Box::pin(async move {
+            job();
+            done.send(()).unwrap();
+        });
+        lane.push(job, homes, queued).unwrap();
+        is_done.await.unwrap();
+        while lane.lock().running > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lane_is_drained_near_its_work_once_its_jobs_have_shown_to_be_short() {
+        let (lane, queued, homes) = (Lane::new(1, 100), counter(), Noted::default());
+        lane.credit.store(-2, Ordering::Relaxed);
+        for _ in 0..3 {
+            run(&lane, &homes, &queued, || {}).await;
+        }
+        assert_eq!(homes.taken(), ["far", "far", "near"]);
+        run(&lane, &homes, &queued, || std::thread::sleep(TOO_LONG)).await;
+        assert_eq!(homes.taken(), ["near", "far"], "it goes on where it may take its time");
+        run(&lane, &homes, &queued, || {}).await;
+        assert_eq!(homes.taken(), ["far"]);
+        lane.credit.store(MOST_CREDIT, Ordering::Relaxed);
+        lane.begin_anew();
+        run(&lane, &homes, &queued, || {}).await;
+        assert_eq!(homes.taken(), ["far"], "a publication begins anew");
+    }
+
+    #[test]
+    fn one_long_job_does_not_undo_a_thousand_short_ones_and_four_do() {
+        let lane = Lane::new(1, 1);
+        (0..2_000).for_each(|_| lane.judge(Duration::from_micros(3)));
+        lane.judge(LONG);
+        assert!(lane.credit.load(Ordering::Relaxed) > 0);
+        (0..4).for_each(|_| lane.judge(LONG));
+        assert!(lane.credit.load(Ordering::Relaxed) < 0);
+    }
 
     fn counter() -> Arc<AtomicI64> {
         Arc::new(AtomicI64::new(0))

@@ -2,7 +2,7 @@
 //!
 //! In layers, each using those above it:
 //!
-//! * what a library is: `folder`, `loader`, `probe`, `threads`, `runtime`, `retire`, `watch`;
+//! * what a library is: `folder`, `loader`, `probe`, `threads`, `reserve`, `runtime`, `retire`, `watch`;
 //! * what a module says and what it is lent: `hook`, `registration`, `services`, `bridge`, `log`;
 //! * what serves: `gate`, `stats`, `lane`, `slot`, `instance`, `registry`, `lookup`, `call`;
 //! * what changes it: `core`, `plan`, `swap`, `manager`.
@@ -29,6 +29,7 @@ pub mod probe;
 pub mod registration;
 pub mod registry;
 pub mod report;
+pub mod reserve;
 pub mod retire;
 pub mod retirement;
 pub mod runtime;

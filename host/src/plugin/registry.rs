@@ -1,6 +1,7 @@
 //! The tables every stanza looks into: who handles which IQ, route, hook, command and HTTP path. A snapshot is immutable;
 //! a swap builds another one and publishes it with one pointer store, so a reader sees all of a transaction or nothing.
 
+use super::call::Overdue;
 use super::hook::HookPoint;
 use super::instance::Instance;
 use super::lane::Lane;
@@ -24,6 +25,8 @@ pub struct IqEntry {
     pub ns: Arc<str>,
     /// `None`: it runs in the caller's task.
     pub lane: Option<Arc<Lane>>,
+    /// Those of its requests that wait in the lane.
+    pub overdue: Arc<Overdue>,
 }
 
 /// A domain as registered.
@@ -294,6 +297,7 @@ impl Snapshot {
 
     fn enter_route(&mut self, instance: &Arc<Instance>, handler: u64, local: bool, domain: Arc<str>) {
         let mailbox = instance.context().slot.lane(LaneKey::Mailbox, 1);
+        mailbox.begin_anew();
         // A service is an item of its vhost; what it says of itself as an item wins (see `finish`).
         let item = Item { jid: domain.to_string(), ..Item::default() };
         self.for_vhosts(instance, |tables| tables.server_disco.items.push(item.clone()));
@@ -320,9 +324,15 @@ impl Snapshot {
         let lane = (discipline != Discipline::NoQueue).then(|| {
             slot.lane(LaneKey::Iq(target, Arc::clone(&ns)), workers_of(discipline, limits.queue_length))
         });
+        lane.iter().for_each(|lane| lane.begin_anew());
         self.for_vhosts(instance, |tables| {
-            let entry =
-                IqEntry { instance: Arc::clone(instance), handler, ns: Arc::clone(&ns), lane: lane.clone() };
+            let entry = IqEntry {
+                instance: Arc::clone(instance),
+                handler,
+                ns: Arc::clone(&ns),
+                lane: lane.clone(),
+                overdue: Arc::default(),
+            };
             let table = match target {
                 IqTarget::Server => &mut tables.server_iq,
                 IqTarget::Bare => &mut tables.bare_iq,

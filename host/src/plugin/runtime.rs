@@ -4,15 +4,21 @@
 //! A watchdog looks at the threads that are inside a module. One that has not moved for longer than its limit is reported
 //! once; if it is a thread of this runtime, new work goes to a fresh one from then on. The old one is kept: its other
 //! threads finish what was spawned there, and it ends by itself when the stuck thread has come back and no task is left.
+//!
+//! Modules also run on the threads that serve sockets, as long as they are quick. There the watchdog is stricter: a thread
+//! that has not moved for some milliseconds is replaced by one of the [`Reserve`] until it comes back. It looks so often
+//! only while modules are called at all; work that may be put off is drained near its sockets only while it does.
 
+use super::lane::Homes;
 use super::loader::LibraryId;
-use super::threads::{self, Inside};
+use super::reserve::Reserve;
+use super::threads::{self, Inside, SOCKETS};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -21,6 +27,12 @@ use tokio::runtime::{Builder, Handle, Runtime};
 const LOOKS: u32 = 3;
 /// So many runtimes with a stuck thread are kept; then no more are replaced.
 const MAX_REPLACED: usize = 16;
+/// How long a module may hold a thread of the sockets' runtime before another one takes its place.
+const RELIEVED_AFTER: Duration = Duration::from_millis(20);
+/// How often the threads are looked at while modules are called.
+const BUSY_PACE: Duration = Duration::from_millis(10);
+/// After so many looks without a call it is looked less often again.
+const LOOKS_UNTIL_CALM: u32 = 100;
 
 /// Size and patience.
 #[derive(Debug, Clone)]
@@ -59,6 +71,10 @@ pub struct ModulesRuntime {
 struct Shared {
     settings: RuntimeSettings,
     pools: Mutex<Pools>,
+    /// The sockets' runtime, where there is one.
+    sockets: OnceLock<Reserve>,
+    /// Whether the threads are looked at so often that work may be drained near its sockets.
+    is_watchful: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -86,12 +102,19 @@ impl ModulesRuntime {
     ) -> io::Result<ModulesRuntime> {
         let current = Pool::start(settings.workers)?;
         let pools = Mutex::new(Pools { current, replaced: Vec::new(), ended: false });
-        let shared = Arc::new(Shared { settings, pools });
+        let (sockets, is_watchful) = (OnceLock::new(), AtomicBool::new(false));
+        let shared = Arc::new(Shared { settings, pools, sockets, is_watchful });
         let watched = Arc::downgrade(&shared);
         std::thread::Builder::new()
             .name("moult-watchdog".into())
             .spawn(move || Watchdog::new(watched).run(&on_stuck))?;
         Ok(ModulesRuntime { shared })
+    }
+
+    /// From now on short work may run on the runtime of this reserve too, whose workers it relieves. Once.
+    pub fn relieve(&self, sockets: Reserve) {
+        // A second one would be our mistake, and changes nothing.
+        let _ = self.shared.sockets.set(sockets);
     }
 
     /// Where to spawn now. Ask again for each spawn: after a replacement it is another one.
@@ -131,6 +154,18 @@ impl ModulesRuntime {
             // A panic there has been logged; there is nothing to add to it here.
             let _ = waiting.join();
         }
+    }
+}
+
+impl Homes for ModulesRuntime {
+    fn far(&self) -> Handle {
+        self.handle()
+    }
+
+    #[inline]
+    fn near(&self) -> Option<Handle> {
+        let is_watchful = self.shared.is_watchful.load(Ordering::Relaxed);
+        if is_watchful { self.shared.sockets.get().map(|sockets| sockets.runtime().clone()) } else { None }
     }
 }
 
@@ -196,6 +231,9 @@ struct Watchdog {
     shared: Weak<Shared>,
     pace: Duration,
     still: HashMap<usize, Still>,
+    activity: u64,
+    /// Looks since a module was last called.
+    calm_looks: u32,
 }
 
 struct Still {
@@ -203,13 +241,15 @@ struct Still {
     since: Instant,
     looks: u32,
     reported: bool,
+    /// A worker of the reserve serves in its place.
+    is_relieved: bool,
 }
 
 impl Watchdog {
     fn new(shared: Weak<Shared>) -> Watchdog {
         let stuck_after = shared.upgrade().map_or(Duration::ZERO, |shared| shared.settings.stuck_after);
         let pace = (stuck_after / 4).clamp(Duration::from_millis(10), Duration::from_millis(250));
-        Watchdog { shared, pace, still: HashMap::new() }
+        Watchdog { shared, pace, still: HashMap::new(), activity: 0, calm_looks: LOOKS_UNTIL_CALM }
     }
 
     fn run(mut self, on_stuck: &dyn Fn(&Stuck)) {
@@ -225,13 +265,46 @@ impl Watchdog {
                 }
             }
             shared.release_idle(&inside);
+            let pace = self.next_pace(&shared);
             // Not held while waiting: the last owner's drop must end the runtime, and this thread after it.
             drop(shared);
-            std::thread::sleep(self.pace);
+            std::thread::sleep(pace);
+        }
+    }
+
+    /// Looks often while there is something to see, and only then lets work be drained where it can do harm.
+    fn next_pace(&mut self, shared: &Shared) -> Duration {
+        let activity = threads::activity();
+        let was = std::mem::replace(&mut self.activity, activity);
+        self.calm_looks = if activity == was { self.calm_looks.saturating_add(1) } else { 0 };
+        let has_reserve = shared.sockets.get().is_some_and(|sockets| sockets.left() > 0);
+        let is_watchful = has_reserve && self.calm_looks < LOOKS_UNTIL_CALM;
+        shared.is_watchful.store(is_watchful, Ordering::Relaxed);
+        if is_watchful { self.pace.min(BUSY_PACE) } else { self.pace }
+    }
+
+    /// Lets workers of the reserve serve for threads of the sockets' runtime that do not move, and rest when those do.
+    fn relieve(&mut self, sockets: &Reserve, inside: &[Inside]) {
+        for (slot, still) in self.still.iter_mut().filter(|(_, still)| still.is_relieved) {
+            let stays = inside.iter().any(|thread| thread.slot == *slot && thread.steps == still.steps);
+            if !stays {
+                still.is_relieved = false;
+                sockets.stand_down();
+            }
+        }
+        for thread in inside.iter().filter(|thread| thread.pool == SOCKETS) {
+            let Some(still) = self.still.get_mut(&thread.slot) else { continue };
+            let is_held = still.steps == thread.steps && still.since.elapsed() >= RELIEVED_AFTER;
+            if is_held && !still.is_relieved {
+                still.is_relieved = sockets.call_up();
+            }
         }
     }
 
     fn look(&mut self, shared: &Shared, inside: &[Inside]) -> Vec<Stuck> {
+        if let Some(sockets) = shared.sockets.get() {
+            self.relieve(sockets, inside);
+        }
         self.still.retain(|slot, _| inside.iter().any(|thread| thread.slot == *slot));
         let mut stuck = Vec::new();
         for thread in inside {
@@ -263,6 +336,70 @@ impl Watchdog {
 
 impl Still {
     fn new(steps: u64, since: Instant) -> Still {
-        Still { steps, since, looks: 0, reported: false }
+        Still { steps, since, looks: 0, reported: false, is_relieved: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watchdog(reserve: &Reserve) -> (Watchdog, Arc<Shared>) {
+        let settings = RuntimeSettings { workers: 1, stuck_after: Duration::from_secs(3600) };
+        let current = Pool::start(1).unwrap();
+        let pools = Mutex::new(Pools { current, replaced: Vec::new(), ended: false });
+        let sockets = OnceLock::from(reserve.clone());
+        let shared = Arc::new(Shared { settings, pools, sockets, is_watchful: AtomicBool::new(false) });
+        (Watchdog::new(Arc::downgrade(&shared)), shared)
+    }
+
+    fn held(steps: u64, pool: u64) -> Inside {
+        Inside { slot: 7, steps, library: LibraryId(u64::MAX), pool, thread: String::new() }
+    }
+
+    #[test]
+    fn a_thread_of_the_sockets_that_stands_still_is_relieved_until_it_moves() {
+        let runtime = Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let reserve = Reserve::new(runtime.handle().clone(), 1);
+        let (mut watchdog, shared) = watchdog(&reserve);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while reserve.left() == 1 {
+            assert!(Instant::now() < deadline);
+            assert!(watchdog.look(&shared, &[held(1, SOCKETS)]).is_empty());
+        }
+        watchdog.look(&shared, &[held(1, SOCKETS)]);
+        assert_eq!(reserve.left(), 0, "one for one");
+        watchdog.look(&shared, &[held(2, SOCKETS)]);
+        assert_eq!(reserve.left(), 1);
+        watchdog.look(&shared, &[]);
+        assert_eq!(reserve.left(), 1);
+        reserve.end();
+    }
+
+    #[test]
+    fn threads_of_the_modules_are_not_relieved() {
+        let runtime = Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let reserve = Reserve::new(runtime.handle().clone(), 1);
+        let (mut watchdog, shared) = watchdog(&reserve);
+        watchdog.look(&shared, &[held(1, 1)]);
+        std::thread::sleep(RELIEVED_AFTER);
+        watchdog.look(&shared, &[held(1, 1)]);
+        assert_eq!(reserve.left(), 1);
+        reserve.end();
+    }
+
+    #[test]
+    fn work_may_be_drained_near_its_sockets_only_while_somebody_watches() {
+        let runtime = Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let reserve = Reserve::new(runtime.handle().clone(), 1);
+        let (mut watchdog, shared) = watchdog(&reserve);
+        let homes = ModulesRuntime { shared: shared.clone() };
+        watchdog.activity = threads::activity().wrapping_sub(1);
+        watchdog.next_pace(&shared);
+        assert!(homes.near().is_some());
+        assert!(reserve.call_up());
+        watchdog.next_pace(&shared);
+        assert!(homes.near().is_none(), "nobody is left in reserve");
+        reserve.end();
     }
 }

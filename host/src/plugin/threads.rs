@@ -348,9 +348,29 @@ fn thread_name() -> String {
     format!("{} ({id})", name.trim())
 }
 
-/// Notes that this thread belongs to the modules runtime of that number.
+/// The number of the sockets' runtime, as if it were one of the modules'.
+pub(super) const SOCKETS: u64 = u64::MAX;
+
+/// Notes that this thread belongs to the modules runtime of that number, or to the sockets'.
 pub(super) fn join_pool(number: u64) {
     LOCAL.with(|local| local.pool.set(number));
+}
+
+/// Whether this thread belongs to the sockets' runtime and is inside a module.
+#[inline]
+pub(super) fn is_module_on_sockets() -> bool {
+    LOCAL.with(|local| local.pool.get() == SOCKETS && local.depth.get() != 0)
+}
+
+/// Leaves every library, for a thread that rests long.
+pub(super) fn leave_all() {
+    detach_where(|_| true);
+}
+
+/// A number that changes whenever any thread enters or leaves a module.
+pub(super) fn activity() -> u64 {
+    let steps = |slot: &&'static Slot| slot.steps.load(Ordering::Relaxed);
+    slots().all.iter().map(steps).fold(0, u64::wrapping_add)
 }
 
 /// One thread that is inside a module.
@@ -361,7 +381,7 @@ pub(super) struct Inside {
     /// Stands still as long as the thread does.
     pub steps: u64,
     pub library: LibraryId,
-    /// Number of the modules runtime the thread belongs to, 0 for none.
+    /// Number of the modules runtime the thread belongs to, [`SOCKETS`] for the sockets', 0 for none.
     pub pool: u64,
     pub thread: String,
 }

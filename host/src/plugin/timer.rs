@@ -79,7 +79,7 @@ impl Firing {
             return true;
         }
         let lane = slot.lane(LaneKey::Mailbox, 1);
-        let (runtime, number) = (core.runtime().handle(), i64::try_from(self.id).unwrap_or(0));
+        let (runtime, number) = (core.runtime().clone(), i64::try_from(self.id).unwrap_or(0));
         let (kind, handler) = (self.kind, self.handler);
         let job = Box::pin(async move { run(&core, &instance, kind, handler, number).await });
         if lane.push(job, &runtime, slot.queued()).is_err() {

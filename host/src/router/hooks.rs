@@ -74,10 +74,10 @@ impl Router {
     ) -> Routing {
         match call {
             Dispatch::Ready(end) => then(self, end),
-            Dispatch::Later(running) | Dispatch::Queued(running) => {
+            waiting => {
                 let router = self.clone();
                 Routing::later(async move {
-                    let end = running.await;
+                    let end = waiting.wait().await;
                     then(&router, end).await;
                 })
             }

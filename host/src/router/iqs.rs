@@ -31,8 +31,8 @@ impl Router {
             }
             Dispatch::Queued(running) => {
                 let router = self.clone();
-                self.inner.runtime.spawn(async move {
-                    if let Some(reply) = running.await {
+                running.then(move |answer| {
+                    if let Some(reply) = answer {
                         router.detached_or_log(reply);
                     }
                 });

@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::ctl::{Control, ControlSocket, InstanceLock};
 use crate::plugin::manager::Manager;
 use crate::plugin::probe::ProbeSettings;
+use crate::plugin::reserve::Reserve;
 use crate::router::{NoFederation, Router, RouterParts};
 use crate::session::{MailboxLimits, SessionLimits, Sessions};
 use crate::storage::Storage;
@@ -48,12 +49,16 @@ pub(super) async fn serve(
     config_file: &Path,
     config: Config,
     logging: Logging,
+    reserve: Option<&Reserve>,
 ) -> Result<Ending, StartError> {
     let config = Arc::new(certificate::ensure(config)?);
     make_folders(&config)?;
     let socket = ControlSocket::bind(&config.server.control_socket)?;
     let _pid_file = config.server.pid_file.as_deref().map(PidFile::write).transpose()?;
     let shared = assemble(config_file, config, logging).await?;
+    if let Some(reserve) = reserve {
+        shared.manager.runtime().relieve(reserve.clone());
+    }
     let control = Front::open(&shared, socket);
     let ending = match operate(&shared).await {
         Ok(ending) => ending,

@@ -39,6 +39,7 @@ pub use shared::Ending;
 
 use crate::config::Config;
 use crate::plugin::loader::crash;
+use crate::plugin::reserve::{self, RESERVE, Reserve};
 use crate::plugin::settings;
 
 /// The server did what it was asked to, and ended.
@@ -89,18 +90,22 @@ fn started(config_file: &Path, config: Config) -> Result<Ending, StartError> {
     warnings.for_each(|warning| tracing::warn!("{warning}"));
     crash::install();
     let runtime = core_runtime(config.server.workers)?;
-    let ending = runtime.block_on(assembly::serve(config_file, config, logging));
+    let reserve = Reserve::new(runtime.handle().clone(), RESERVE);
+    let ending = runtime.block_on(assembly::serve(config_file, config, logging, Some(&reserve)));
+    reserve.end();
     runtime.shutdown_timeout(RUNTIME_PATIENCE);
     ending
 }
 
-/// The runtime for sockets. Its threads enter modules too (handlers without a queue, hooks), so they let go of
-/// tables, and of libraries that are on their way out, whenever they rest.
+/// The runtime for sockets. Its threads enter modules too (handlers without a queue, hooks, short queued work), so there
+/// are some in reserve, and they let go of tables, and of libraries that are on their way out, whenever they rest.
 fn core_runtime(workers: usize) -> Result<tokio::runtime::Runtime, StartError> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if workers > 0 {
-        builder.worker_threads(workers);
-    }
+    let serving = match workers {
+        0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+        workers => workers,
+    };
+    builder.worker_threads(serving + RESERVE).on_thread_start(reserve::join);
     builder.enable_all().thread_name("moult-core").on_thread_park(crate::plugin::lookup::at_rest);
     builder.build().map_err(StartError::Runtime)
 }

@@ -97,8 +97,8 @@ impl StreamEvents for Streams {
         let args = serde_json::to_string(&result).unwrap_or_default();
         let call = HookCall { from: account, args, ..HookCall::default() };
         let running = modules.hook(HookPoint::C2sAuthResult, domain, call);
-        if let Dispatch::Later(running) | Dispatch::Queued(running) = running {
-            tokio::spawn(running);
+        if !matches!(running, Dispatch::Ready(_)) {
+            tokio::spawn(running.wait());
         }
     }
 

@@ -39,7 +39,7 @@ impl Running {
             .unwrap();
         let config = Config::load(&file).unwrap_or_else(|errors| panic!("{errors}"));
         let logging = Logging::detached(&config.log).unwrap();
-        let serving = tokio::spawn(async move { assembly::serve(&file, config, logging).await });
+        let serving = tokio::spawn(async move { assembly::serve(&file, config, logging, None).await });
         let running = Self { folder, accounts, serving };
         running.until_running().await;
         running
@@ -255,7 +255,7 @@ async fn a_port_that_is_taken_ends_the_start_with_its_name() {
         .unwrap();
     let config = Config::load(&file).unwrap_or_else(|errors| panic!("{errors}"));
     let logging = Logging::detached(&config.log).unwrap();
-    let error = assembly::serve(&file, config, logging).await.unwrap_err();
+    let error = assembly::serve(&file, config, logging, None).await.unwrap_err();
     let line = text.lines().position(|line| line == "[[listener]]").unwrap() + 1;
     let expected = format!("moult.toml:{line}: The c2s listener on 127.0.0.1:{port} cannot be opened");
     assert!(error.to_string().contains(&expected), "{error}");

@@ -6,6 +6,7 @@ use super::context::HostContext;
 use super::invoke::{self, PollContext};
 use super::reply::{answer_error, answer_ok};
 use crate::plugin::registration;
+use crate::plugin::reserve::share_woken;
 use crate::plugin::services::{BoxFuture, OpError, OpReply, OpRequest};
 use crate::plugin::threads;
 use crate::stanza::{Jid, Stanza};
@@ -53,6 +54,15 @@ fn with<T>(ctx: *const u8, otherwise: T, body: impl FnOnce(&HostContext) -> T) -
     })
 }
 
+/// The same for functions that may wake a task.
+fn waking<T>(ctx: *const u8, otherwise: T, body: impl FnOnce(&HostContext) -> T) -> T {
+    with(ctx, otherwise, |context| {
+        let answer = body(context);
+        share_woken();
+        answer
+    })
+}
+
 unsafe extern "C" fn host_log(ctx: *const u8, level: u32, component: RStr<'_>, message: RStr<'_>) {
     with(ctx, (), |context| {
         crate::plugin::log::line(&context.origin, level, component.as_str(), message.as_str())
@@ -64,7 +74,7 @@ unsafe extern "C" fn host_log_enabled(ctx: *const u8, level: u32) -> bool {
 }
 
 unsafe extern "C" fn host_register(ctx: *const u8, what: &Registration<'_>, reply: ReplyRef<'_>) -> i32 {
-    with(ctx, status::ERROR, |context| {
+    waking(ctx, status::ERROR, |context| {
         let registered = registration::from_abi(what).and_then(|typed| context.register(typed, what.handler));
         match registered {
             Ok(id) => answer_ok(reply, i64::try_from(id).unwrap_or(i64::MAX), "", &[]),
@@ -74,7 +84,7 @@ unsafe extern "C" fn host_register(ctx: *const u8, what: &Registration<'_>, repl
 }
 
 unsafe extern "C" fn host_unregister(ctx: *const u8, id: u64) -> i32 {
-    with(ctx, status::ERROR, |context| match context.unregister(id) {
+    waking(ctx, status::ERROR, |context| match context.unregister(id) {
         Ok(()) => status::DONE,
         Err(reason) => {
             crate::plugin::log::line(&context.origin, level::WARNING, "", &reason);
@@ -90,9 +100,11 @@ unsafe extern "C" fn host_route(
     stanza: RSlice<'_, u8>,
     reply: ReplyRef<'_>,
 ) -> i32 {
-    with(ctx, status::ERROR, |context| match route(context, from.as_str(), to.as_str(), stanza.as_slice()) {
-        Ok(()) => answer_ok(reply, 0, "", &[]),
-        Err(error) => answer_error(reply, error.condition, &error.text),
+    waking(ctx, status::ERROR, |context| {
+        match route(context, from.as_str(), to.as_str(), stanza.as_slice()) {
+            Ok(()) => answer_ok(reply, 0, "", &[]),
+            Err(error) => answer_error(reply, error.condition, &error.text),
+        }
     })
 }
 
@@ -114,7 +126,7 @@ unsafe extern "C" fn host_op_start(
     args: RStr<'_>,
     body: RSlice<'_, u8>,
 ) -> u64 {
-    with(ctx, 0, |context| {
+    waking(ctx, 0, |context| {
         let Some(hub) = context.hub() else { return 0 };
         // Timers and tasks of the operation need a runtime around the first poll.
         let runtime = hub.modules_runtime();
@@ -159,7 +171,7 @@ fn failed(condition: &'static str, text: String) -> BoxFuture<Result<OpReply, Op
 }
 
 unsafe extern "C" fn host_op_poll(ctx: *const u8, id: u64, poll: PollRef, reply: ReplyRef<'_>) -> i32 {
-    with(ctx, status::ERROR, |context| {
+    waking(ctx, status::ERROR, |context| {
         let polled = if poll.ctx.is_null() {
             context.ops.poll(id, &mut Context::from_waker(Waker::noop()))
         } else {
@@ -177,7 +189,7 @@ unsafe extern "C" fn host_op_poll(ctx: *const u8, id: u64, poll: PollRef, reply:
 }
 
 unsafe extern "C" fn host_op_wait(ctx: *const u8, id: u64, timeout_ms: u64, reply: ReplyRef<'_>) -> i32 {
-    with(ctx, status::ERROR, |context| {
+    waking(ctx, status::ERROR, |context| {
         let (Some(future), Some(hub)) = (context.ops.take(id), context.hub()) else {
             return answer_error(reply, "item-not-found", "there is no such operation under way");
         };
@@ -211,15 +223,15 @@ fn give(reply: ReplyRef<'_>, answer: Result<OpReply, OpError>) -> i32 {
 }
 
 unsafe extern "C" fn host_op_cancel(ctx: *const u8, id: u64) {
-    with(ctx, (), |context| context.ops.cancel(id));
+    waking(ctx, (), |context| context.ops.cancel(id));
 }
 
 unsafe extern "C" fn host_task_wake(ctx: *const u8, task: u64) {
-    with(ctx, (), |context| context.wake(task));
+    waking(ctx, (), |context| context.wake(task));
 }
 
 unsafe extern "C" fn host_spawn(ctx: *const u8, task: TaskPtr) -> u64 {
-    with(ctx, 0, |context| invoke::spawn(context, task))
+    waking(ctx, 0, |context| invoke::spawn(context, task))
 }
 
 unsafe extern "C" fn host_fatal(ctx: *const u8, message: RStr<'_>) -> i32 {

@@ -1,16 +1,18 @@
 //! IQ requests: in the caller's task or through a lane.
 
+use super::queued::Answering;
 use super::{Dispatch, Entered, IqOutcome, Modules, account, enter, id_of, refused, reopened, timed_out};
 use crate::plugin::bridge::invoke::{CallSpec, Called};
 use crate::plugin::core::Core;
 use crate::plugin::instance::Instance;
+use crate::plugin::lane::Lane;
 use crate::plugin::registration::IqTarget;
 use crate::plugin::registry::IqEntry;
+use crate::plugin::slot::Slot;
 use crate::stanza::{IqType, Jid, Stanza, StanzaError, StanzaErrorCondition, StanzaType};
 use moult_plugin_api::abi::v1::call;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::oneshot;
 
 /// An IQ get or set that has been checked: it has one payload, in `ns`.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +37,7 @@ impl Modules {
         }
         Some(match &entry.lane {
             None => self.iq_inline(entry, request),
-            Some(_) => self.iq_queued(entry, request),
+            Some(lane) => self.iq_queued(entry, lane, request),
         })
     }
 
@@ -85,40 +87,60 @@ impl Modules {
         }))
     }
 
-    fn iq_queued(&self, entry: &IqEntry, request: IqCall<'_>) -> Dispatch<IqOutcome> {
-        let slot = Arc::clone(&entry.instance.context().slot);
-        let Some(lane) = &entry.lane else { return self.iq_inline(entry, request) };
-        let (answer, answered) = oneshot::channel();
-        let owned = Owned::of(entry, request);
-        let core = Arc::clone(&self.core);
-        let deadline = slot.limits().call_deadline;
-        let job = Box::pin(async move {
-            // The requester may have given up: then its work is not worth doing.
-            if answer.is_closed() {
-                return;
-            }
-            let outcome = tokio::time::timeout(deadline, owned.run(&core)).await;
-            let _ = answer.send(outcome.ok());
-        });
-        if lane.push(job, &self.core.runtime().handle(), slot.queued()).is_err() {
-            return Dispatch::Ready(IqOutcome::Error(refused(&slot)));
+    fn iq_queued(&self, entry: &IqEntry, lane: &Arc<Lane>, request: IqCall<'_>) -> Dispatch<IqOutcome> {
+        let slot = &entry.instance.context().slot;
+        let answering = Arc::new(Answering::default());
+        let work = Work {
+            core: Arc::clone(&self.core),
+            slot: Arc::clone(slot),
+            request: Owned::of(entry, request),
+            answering: Arc::clone(&answering),
+        };
+        if lane.push(Box::pin(work.run()), self.core.runtime(), slot.queued()).is_err() {
+            return Dispatch::Ready(IqOutcome::Error(refused(slot)));
         }
-        let generation = entry.instance.generation();
-        let core = Arc::clone(&self.core);
-        Dispatch::Queued(Box::pin(async move {
-            match tokio::time::timeout(deadline, answered).await {
-                Ok(Ok(Some(outcome))) => outcome,
-                Ok(Err(_)) if slot.is_quarantined() => IqOutcome::Error(refused(&slot)),
-                // The job was dropped with its lane or runtime.
-                Ok(Err(_)) => IqOutcome::Error(StanzaError::new(
-                    StanzaErrorCondition::InternalServerError,
-                    "The request was dropped.",
-                )),
-                Ok(Ok(None)) | Err(_) => {
-                    IqOutcome::Error(timed_out(&core, &slot, generation, call::IQ, deadline))
-                }
-            }
-        }))
+        entry.overdue.watch(&self.core, slot, entry.instance.generation(), &answering);
+        Dispatch::Queued(answering.queued())
+    }
+}
+
+/// A request in a lane.
+struct Work {
+    core: Arc<Core>,
+    slot: Arc<Slot>,
+    request: Owned,
+    answering: Arc<Answering>,
+}
+
+impl Work {
+    async fn run(self) {
+        // The deadline may have answered already: then the work is not worth doing.
+        if self.answering.is_over() {
+            return;
+        }
+        let deadline = self.slot.limits().call_deadline;
+        match tokio::time::timeout(deadline, self.request.run(&self.core)).await {
+            Ok(outcome) => self.answering.answer(|| outcome),
+            Err(_) => self
+                .answering
+                .answer(|| IqOutcome::Error(timed_out(&self.core, &self.slot, 0, call::IQ, deadline))),
+        }
+    }
+}
+
+/// Nobody is left without an answer when the work is dropped with its lane or runtime.
+impl Drop for Work {
+    fn drop(&mut self) {
+        if self.answering.is_over() {
+            return;
+        }
+        self.answering.answer(|| {
+            IqOutcome::Error(if self.slot.is_quarantined() {
+                refused(&self.slot)
+            } else {
+                StanzaError::new(StanzaErrorCondition::InternalServerError, "The request was dropped.")
+            })
+        });
     }
 }
 
@@ -167,7 +189,7 @@ impl Owned {
     }
 }
 
-fn gone() -> StanzaError {
+pub(super) fn gone() -> StanzaError {
     StanzaError::new(StanzaErrorCondition::ServiceUnavailable, "")
 }
 

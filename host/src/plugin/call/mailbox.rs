@@ -40,7 +40,7 @@ impl Modules {
         let delivery = Delivery { table, domain: Arc::clone(&entry.domain), stanza: stanza.clone() };
         let (core, of) = (Arc::clone(&self.core), Arc::clone(slot));
         let job = Box::pin(async move { delivery.run(&core, &of).await });
-        let pushed = entry.mailbox.push(job, &self.core.runtime().handle(), slot.queued());
+        let pushed = entry.mailbox.push(job, self.core.runtime(), slot.queued());
         Some(pushed.map_err(|_| refused(slot)))
     }
 }

@@ -9,6 +9,7 @@ mod hooks;
 mod iq;
 mod mailbox;
 mod outcome;
+mod queued;
 
 pub use command::{CommandFailure, HttpRequest, HttpResponse};
 pub use hooks::{HookCall, HookVerdict, Stopped};
@@ -16,6 +17,7 @@ pub use iq::IqCall;
 pub use mailbox::RouteTable;
 pub(super) use mailbox::follow;
 pub use outcome::IqOutcome;
+pub use queued::{Overdue, Queued};
 
 use super::bridge::invoke::{CallEnd, CallSpec, stage_of};
 use super::core::{Core, Incident};
@@ -43,15 +45,16 @@ pub enum Dispatch<T> {
     /// It runs in the caller's task, who waits for it and so keeps the order of its session; within the deadline.
     Later(BoxFuture<T>),
     /// It has its place in a queue of the module: the caller may go on; within the deadline.
-    Queued(BoxFuture<T>),
+    Queued(Queued<T>),
 }
 
-impl<T> Dispatch<T> {
+impl<T: Send + 'static> Dispatch<T> {
     /// Waits for it.
     pub async fn wait(self) -> T {
         match self {
             Dispatch::Ready(answer) => answer,
-            Dispatch::Later(answer) | Dispatch::Queued(answer) => answer.await,
+            Dispatch::Later(answer) => answer.await,
+            Dispatch::Queued(answer) => answer.wait().await,
         }
     }
 }

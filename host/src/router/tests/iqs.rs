@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::testing::{Bench, condition, stanza};
-use crate::plugin::call::{Dispatch, IqOutcome, RouteTable};
+use crate::plugin::call::{Dispatch, IqOutcome, Queued, RouteTable};
 use crate::plugin::registration::IqTarget;
 use crate::stanza::{IqType, Stanza, StanzaErrorCondition, StanzaType};
 
@@ -79,7 +79,7 @@ async fn a_handler_in_the_callers_task_keeps_the_caller_and_a_queued_one_does_no
     let bench = Bench::new();
     tokio::time::pause();
     bench.modules.on_iq(IqTarget::Server, "urn:inline", |_| Dispatch::Later(slowly()));
-    bench.modules.on_iq(IqTarget::Server, "urn:queued", |_| Dispatch::Queued(slowly()));
+    bench.modules.on_iq(IqTarget::Server, "urn:queued", |_| Dispatch::Queued(Queued::of(slowly())));
     let mut client = bench.bind("romeo@a.example/x").await;
     let started = tokio::time::Instant::now();
     client.send("<iq type='get' id='1' to='a.example'><q xmlns='urn:queued'/></iq>").await;
