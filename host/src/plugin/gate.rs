@@ -4,35 +4,56 @@
 //! either opens it again (`thaw`, after a refusal) or retires it for good (`retire`). Callers that find the gate closed
 //! wait for `changed` and look the handler up again; whoever is inside is never disturbed, unless a brutal purge cuts.
 //!
-//! All of it is one word, so that a call costs two locked instructions and not three: the one that says it has left says
-//! as well that it has ended.
+//! A call adds to a count before it looks at the flags, and who closes the gate sets a flag before he looks at the
+//! counts; so of a call and a closing one always sees the other. Threads with a `seat` count in a word of their own with
+//! plain stores, which `seat::order` makes good for; all others share a word. A call may enter on one thread and leave
+//! on another: only the sum of all words says something, and it is exact while the gate is closed, because then nobody
+//! adds to it for good: each word read is at least what it will be, and their sum never less than the calls inside.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use super::seat::{self, SEATS};
+use std::sync::atomic::{AtomicU64, Ordering, compiler_fence, fence};
 use std::time::Duration;
 use tokio::sync::Notify;
 
 const FROZEN: u64 = 1 << 63;
 const RETIRED: u64 = 1 << 62;
 const CUT: u64 = 1 << 61;
-/// The highest bit of the count of ended calls: when it is set, it is carried over.
-const CARRY: u64 = 1 << 60;
 /// One call that has ended. Below it the calls inside are counted: sixteen million places, each of which needs a
-/// connection or a place in a bounded queue.
+/// connection or a place in a bounded queue. Above it there is room for 10^12 calls; then the count begins anew.
 const ENDED: u64 = 1 << 24;
 const INSIDE: u64 = ENDED - 1;
 /// One call in so many is timed, because two clock reads cost as much as the call.
 const SAMPLE: u64 = 16;
 
 /// Counts calls in flight and holds new ones back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Gate {
-    state: AtomicU64,
-    /// What was carried over from the count of ended calls.
-    carried: AtomicU64,
+    flags: AtomicU64,
+    /// The count of threads without a seat.
+    shared: Word,
+    seats: [Word; SEATS],
     /// Woken when the last call leaves a closed gate.
     empty: Notify,
     /// Woken when the gate opens, retires or cuts.
     changed: Notify,
+}
+
+/// A count on a cache line of its own: calls that have ended, and below them calls inside. It may have seen more calls
+/// leave than enter.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Word(AtomicU64);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self {
+            flags: AtomicU64::new(0),
+            shared: Word::default(),
+            seats: std::array::from_fn(|_| Word::default()),
+            empty: Notify::new(),
+            changed: Notify::new(),
+        }
+    }
 }
 
 /// Why a call could not enter.
@@ -83,105 +104,134 @@ impl Gate {
 
     /// Enters whatever the gate says: for the calls of the swap itself, and the last one of all.
     pub fn enter_privileged(&self) -> Lease<'_> {
-        self.state.fetch_add(1, Ordering::AcqRel);
+        self.add(1);
         Lease { gate: self, is_sample: false }
     }
 
-    /// Enters without a guard; one of the two ways to leave must follow exactly once. Gives the word as it was.
-    ///
-    /// `Acquire`: what the swap that opened this gate wrote is seen inside. The closing and the counting of calls are
-    /// changes of the same word, so of a call and a `freeze` one always sees the other.
+    /// Enters without a guard; one of the two ways to leave must follow exactly once. Gives the count as it was.
     #[inline]
     fn enter_raw(&self) -> Result<u64, Closed> {
-        let before = self.state.fetch_add(1, Ordering::AcqRel);
-        if before & (FROZEN | RETIRED) == 0 {
+        let before = self.add(1);
+        let flags = self.flags();
+        if flags & (FROZEN | RETIRED) == 0 {
             return Ok(before);
         }
         self.leave();
-        Err(if before & RETIRED != 0 { Closed::Retired } else { Closed::Frozen })
+        Err(if flags & RETIRED != 0 { Closed::Retired } else { Closed::Frozen })
     }
 
     /// Leaves without having ended a call: one that was given up, or none at all.
     #[inline]
     pub fn leave(&self) {
-        let before = self.state.fetch_sub(1, Ordering::AcqRel);
-        self.tell_if_empty(before);
+        self.add(1_u64.wrapping_neg());
+        self.tell_if_empty();
     }
 
     /// Leaves at the end of a call, which is counted.
-    ///
-    /// `Release`: what the call did in the module is seen by the swap that finds the gate empty.
     #[inline]
     pub fn leave_ended(&self) {
-        let before = self.state.fetch_add(ENDED - 1, Ordering::AcqRel);
-        if before & CARRY != 0 {
-            self.carry();
-        }
-        self.tell_if_empty(before);
+        self.add(ENDED - 1);
+        self.tell_if_empty();
+    }
+
+    /// Changes a count, before the flags are looked at. Gives it as it was.
+    ///
+    /// `Release`: what a call did in the module is seen by the swap that finds the gate empty.
+    #[inline]
+    fn add(&self, change: u64) -> u64 {
+        let Some(seat) = seat::mine() else {
+            return self.shared.0.fetch_add(change, Ordering::SeqCst);
+        };
+        let word = &self.seats[seat].0;
+        // Nobody else writes it.
+        let before = word.load(Ordering::Relaxed);
+        word.store(before.wrapping_add(change), Ordering::Release);
+        // The processor is told by the other side, `seat::order`; the compiler has to be told here.
+        compiler_fence(Ordering::SeqCst);
+        before
     }
 
     #[inline]
-    fn tell_if_empty(&self, before: u64) {
-        if before & INSIDE == 1 && before & (FROZEN | RETIRED) != 0 {
+    fn flags(&self) -> u64 {
+        self.flags.load(Ordering::SeqCst)
+    }
+
+    #[inline]
+    fn tell_if_empty(&self) {
+        if self.flags() & (FROZEN | RETIRED) != 0 {
+            self.tell_if_last();
+        }
+    }
+
+    #[cold]
+    fn tell_if_last(&self) {
+        // Of two that leave at the same time at least one sees both counts.
+        fence(Ordering::SeqCst);
+        if self.is_empty() {
             self.empty.notify_waiters();
         }
     }
 
-    /// Takes the highest bit of the count out of the word. As many calls as it stands for would have to end between its
-    /// setting and this to reach the flags above it.
-    #[cold]
-    fn carry(&self) {
-        if self.state.fetch_and(!CARRY, Ordering::AcqRel) & CARRY != 0 {
-            self.carried.fetch_add(CARRY / ENDED, Ordering::Relaxed);
-        }
+    /// The sum of all counts.
+    fn total(&self) -> u64 {
+        let seats = self.seats.iter().map(|word| word.0.load(Ordering::SeqCst));
+        seats.fold(self.shared.0.load(Ordering::SeqCst), u64::wrapping_add)
     }
 
-    /// Calls inside at this moment.
+    /// Whether nobody is inside; exact while the gate is closed.
+    fn is_empty(&self) -> bool {
+        self.total() & INSIDE == 0
+    }
+
+    /// Calls inside at this moment, about.
     pub fn in_flight(&self) -> u64 {
-        self.state.load(Ordering::Acquire) & INSIDE
+        let inside = self.total() & INSIDE;
+        // A call that has left one word and was not yet seen in the other.
+        if inside > INSIDE / 2 { 0 } else { inside }
     }
 
     /// Calls that have ended, well or not.
     pub fn ended(&self) -> u64 {
-        let state = self.state.load(Ordering::Acquire);
-        self.carried.load(Ordering::Relaxed) + (state & (CUT - 1)) / ENDED
+        self.total().wrapping_add(ENDED / 2) / ENDED
     }
 
     /// Whether a swap holds the gate closed.
     pub fn is_frozen(&self) -> bool {
-        self.state.load(Ordering::Acquire) & FROZEN != 0
+        self.flags() & FROZEN != 0
     }
 
     /// Whether the instance is out of service for good.
     pub fn is_retired(&self) -> bool {
-        self.state.load(Ordering::Acquire) & RETIRED != 0
+        self.flags() & RETIRED != 0
     }
 
     /// Whether unfinished tasks of this instance must end with an error now.
     pub fn is_cut(&self) -> bool {
-        self.state.load(Ordering::Acquire) & CUT != 0
+        self.flags() & CUT != 0
     }
 
     /// Holds new calls back.
     pub fn freeze(&self) {
-        self.state.fetch_or(FROZEN, Ordering::AcqRel);
+        self.flags.fetch_or(FROZEN, Ordering::SeqCst);
+        seat::order();
     }
 
     /// Lets them in again.
     pub fn thaw(&self) {
-        self.state.fetch_and(!FROZEN, Ordering::AcqRel);
+        self.flags.fetch_and(!FROZEN, Ordering::SeqCst);
         self.changed.notify_waiters();
     }
 
     /// Sends new calls elsewhere for ever.
     pub fn retire(&self) {
-        self.state.fetch_or(RETIRED, Ordering::AcqRel);
+        self.flags.fetch_or(RETIRED, Ordering::SeqCst);
+        seat::order();
         self.changed.notify_waiters();
     }
 
     /// Tells unfinished tasks to end.
     pub fn cut(&self) {
-        self.state.fetch_or(CUT, Ordering::AcqRel);
+        self.flags.fetch_or(CUT, Ordering::SeqCst);
         self.changed.notify_waiters();
     }
 
@@ -193,7 +243,7 @@ impl Gate {
                 tokio::pin!(woken);
                 // Registered before the look, so that a call leaving in between is not missed.
                 woken.as_mut().enable();
-                if self.in_flight() == 0 {
+                if self.is_empty() {
                     return;
                 }
                 woken.await;
@@ -277,17 +327,68 @@ mod tests {
     }
 
     #[test]
-    fn a_full_count_is_carried_over_without_touching_anything_else() {
-        let gate = Gate::default();
-        gate.state.store(CARRY - ENDED, Ordering::Relaxed);
-        let full = CARRY / ENDED;
-        let inside = gate.enter().unwrap();
-        gate.enter().unwrap().end();
-        assert_eq!((gate.ended(), gate.in_flight()), (full, 1));
+    fn a_call_may_leave_on_another_thread_than_it_entered_on() {
+        let gate = Arc::new(Gate::default());
+        let (entering, leaving) = (gate.clone(), gate.clone());
+        let on_seat = |work: Box<dyn FnOnce() + Send>| {
+            std::thread::spawn(move || {
+                seat::take();
+                work();
+            })
+            .join()
+            .unwrap();
+        };
+        on_seat(Box::new(move || entering.enter_raw().map(drop).unwrap()));
+        assert_eq!((gate.ended(), gate.in_flight()), (0, 1));
         gate.freeze();
-        inside.end();
-        assert_eq!((gate.ended(), gate.in_flight()), (full + 1, 0));
-        assert_eq!(gate.state.load(Ordering::Relaxed), FROZEN | ENDED);
+        leaving.leave_ended();
+        assert_eq!((gate.ended(), gate.in_flight()), (1, 0));
+        gate.thaw();
+        gate.enter_raw().unwrap();
+        on_seat(Box::new(move || leaving.leave()));
+        assert_eq!((gate.ended(), gate.in_flight()), (1, 0));
+        assert!(gate.is_empty());
+    }
+
+    #[test]
+    fn nobody_is_ever_inside_a_gate_that_was_closed_and_found_empty() {
+        use std::sync::atomic::AtomicBool;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (gate, is_over) = (Arc::new(Gate::default()), Arc::new(AtomicBool::new(false)));
+        let state = Arc::new(AtomicU64::new(0));
+        let callers: Vec<_> = (0..4)
+            .map(|number| {
+                let (gate, is_over, state) = (gate.clone(), is_over.clone(), state.clone());
+                std::thread::spawn(move || {
+                    if number > 0 {
+                        seat::take();
+                    }
+                    let mut calls = 0;
+                    while !is_over.load(Ordering::Relaxed) {
+                        if let Ok(lease) = gate.enter() {
+                            // What a call does in a module: not even one instruction of it may fall into a swap.
+                            for _ in 0..4 {
+                                assert_eq!(state.load(Ordering::Relaxed), 0, "a call during a swap");
+                            }
+                            lease.end();
+                            calls += 1;
+                        }
+                    }
+                    calls
+                })
+            })
+            .collect();
+        for _ in 0..2_000 {
+            gate.freeze();
+            runtime.block_on(gate.wait_empty(Duration::from_secs(30))).unwrap();
+            state.store(1, Ordering::Relaxed);
+            (0..100).for_each(|_| std::hint::spin_loop());
+            state.store(0, Ordering::Relaxed);
+            gate.thaw();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        let calls: u64 = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
+        assert_eq!((gate.ended(), gate.in_flight()), (calls, 0));
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@
 //! ever, and must not keep the tables of that time, and so every other module's library, while it does.
 
 use super::registry::Snapshot;
-use super::threads;
+use super::{seat, threads};
 use arc_swap::{ArcSwap, Guard};
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -34,9 +34,11 @@ pub(super) fn stamp() -> u64 {
 }
 
 /// To be called by a thread of the sockets' runtime whenever it is about to rest (`on_thread_park`): it lets go of the
-/// tables and of libraries on their way out, and may keep tables from now on while it is awake.
+/// tables and of libraries on their way out, and may keep tables from now on while it is awake. It also gets its own
+/// place in the gates.
 pub fn at_rest() {
     KEEPS.set(true);
+    seat::take();
     forget();
     threads::quiesce();
 }

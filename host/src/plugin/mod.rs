@@ -4,7 +4,7 @@
 //!
 //! * what a library is: `folder`, `loader`, `probe`, `threads`, `reserve`, `runtime`, `retire`, `watch`;
 //! * what a module says and what it is lent: `hook`, `registration`, `services`, `bridge`, `log`;
-//! * what serves: `gate`, `stats`, `lane`, `slot`, `instance`, `registry`, `lookup`, `call`;
+//! * what serves: `seat`, `gate`, `stats`, `lane`, `slot`, `instance`, `registry`, `lookup`, `call`;
 //! * what changes it: `core`, `plan`, `swap`, `manager`.
 
 #[allow(unsafe_code, reason = "host types and the ABI meet here")]
@@ -33,6 +33,7 @@ pub mod reserve;
 pub mod retire;
 pub mod retirement;
 pub mod runtime;
+mod seat;
 pub mod services;
 pub mod settings;
 pub mod slot;

@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// Not in `libc`; the same number on every architecture that this server supports.
 const F_SETSIG: libc::c_int = 10;
@@ -37,6 +38,27 @@ pub fn being_written(file: &File) -> Option<bool> {
         Some(libc::EAGAIN) => Some(true),
         _ => None,
     }
+}
+
+/// Commands of membarrier(2); not in `libc` for every target.
+const MEMBARRIER_PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
+const MEMBARRIER_REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
+
+/// Whether [`order_threads`] works here. The first call registers the process for it.
+pub fn can_order_threads() -> bool {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    *CAN.get_or_init(|| membarrier(MEMBARRIER_REGISTER_PRIVATE_EXPEDITED))
+}
+
+/// Makes every thread of this process that runs pass a full memory barrier before it returns; one that does not run
+/// passes one when it is scheduled. `false` where the kernel does not offer it.
+pub fn order_threads() -> bool {
+    can_order_threads() && membarrier(MEMBARRIER_PRIVATE_EXPEDITED)
+}
+
+fn membarrier(command: libc::c_int) -> bool {
+    // SAFETY: the call takes numbers only and touches no memory of ours.
+    unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
 }
 
 /// Whether the file system of this folder forbids to execute what lies on it.
