@@ -9,6 +9,7 @@
 //! to the thread, see `reserve`. Every publication lets all lanes begin anew, because code that was quick may have been
 //! replaced by code that is not.
 
+use super::reserve::share_last_woken;
 use super::services::BoxFuture;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicUsize, Ordering};
@@ -169,6 +170,10 @@ impl Place {
         let mut began = Instant::now();
         while let Some(job) = self.next() {
             queued.fetch_sub(1, Ordering::Relaxed);
+            if is_near && in_this_turn > 0 {
+                // Whom the answer before has woken must not have to wait for this job.
+                share_last_woken();
+            }
             job.await;
             let ended = Instant::now();
             self.lane.judge(ended - began);

@@ -114,10 +114,15 @@ pub fn join() {
 /// To be called when a module on this thread may have woken a task. If this thread serves sockets, that task is moved
 /// from the place that only this thread looks into to its queue, where others find it should the module never return.
 pub(super) fn share_woken() {
-    if threads::is_module_on_sockets()
-        && let Ok(here) = Handle::try_current()
-    {
-        // What is spawned last takes the place, and pushes what was there into the queue.
+    if threads::is_module_on_sockets() {
+        share_last_woken();
+    }
+}
+
+/// The same for a task of the sockets' runtime that has woken another one and is about to call a module.
+pub(super) fn share_last_woken() {
+    // What is spawned last takes the place, and pushes what was there into the queue.
+    if let Ok(here) = Handle::try_current() {
         here.spawn(std::future::ready(()));
     }
 }
