@@ -84,7 +84,7 @@ async fn operate(shared: &Arc<Shared>) -> Result<Ending, StartError> {
     // Errors are logged where they happen; the modules concerned are marked.
     shared.manager.announce_started().await;
     // What a change in the folder causes is looked up then, so that a reload can change it.
-    shared.manager.watch_folder();
+    shared.manager.watch_folder().await;
     let chores = chores(shared);
     shared.phase.enter(Phase::Running);
     let ending = ended(shared).await;

@@ -63,13 +63,14 @@ impl Watches {
 }
 
 impl Manager {
-    /// Watches the plugin folder as the configuration says, and sweeps what stayed mapped. Ends with the server.
-    pub fn watch_folder(&self) {
+    /// Watches the plugin folder as the configuration says, and sweeps what stayed mapped. Ends with the server. What
+    /// arrives after this has returned is news.
+    pub async fn watch_folder(&self) {
         let (manager, folder) = (self.clone(), self.plugin_dir());
+        let watch = FolderWatch::start(&folder, FolderRules::default(), WatchSettings::default());
+        let mut known = self.pending().await;
         tokio::spawn(async move {
-            let watch = FolderWatch::start(&folder, FolderRules::default(), WatchSettings::default());
             let mut changes = watch.changes();
-            let mut known = manager.pending().await;
             loop {
                 match tokio::time::timeout(SWEEP, changes.changed()).await {
                     Ok(Ok(())) => manager.folder_changed(&mut known).await,
