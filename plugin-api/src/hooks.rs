@@ -19,6 +19,7 @@
 //! | `user_registered` | bare JID | | | [`AccountArgs`] | watch |
 //! | `user_removed` | bare JID | | | [`AccountArgs`] | watch |
 //! | `contacts` (1.1) | bare JID | | accumulator: [`ContactsAnswer`] | | extend |
+//! | `inactive_packet` (1.1) | sender | full JID | yes | [`PacketArgs`] | say whether it can wait |
 //! | `c2s_auth_result` | bare JID or empty | | | [`AuthResult`] | watch |
 //!
 //! The discovery hooks are raised when mod_disco (or who answers in its place) asks the host for an answer about a vhost or an
@@ -53,6 +54,8 @@ pub mod name {
     pub const DISCO_ITEMS: &str = "disco_items";
     /// The contacts of an account are collected (since 1.1).
     pub const CONTACTS: &str = "contacts";
+    /// A stanza about to enter the mailbox of a session whose client is inactive (XEP-0352, since 1.1).
+    pub const INACTIVE_PACKET: &str = "inactive_packet";
     /// An account was made.
     pub const USER_REGISTERED: &str = "user_registered";
     /// An account was removed.

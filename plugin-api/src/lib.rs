@@ -54,7 +54,7 @@ struct Readme;
 pub mod prelude {
     pub use crate::hooks::{Contact, Subscription};
     pub use crate::sdk::ask::{Disco, IqAnswer, IqRequest, Session};
-    pub use crate::sdk::hooks::{Chain, Collect, Packet, Taken};
+    pub use crate::sdk::hooks::{Chain, Collect, Packet, Taken, Urgency};
     pub use crate::sdk::{
         Among, CommandError, CommandFailure, CommandSpec, Condition, DiscoQuestion, Element, Flow, Host,
         HostError, HttpAuth, HttpRequest, HttpResponse, HttpSpec, Iq, IqReply, IqSpec, Jid, Level, LogTarget,

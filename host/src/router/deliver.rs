@@ -6,7 +6,7 @@ use super::{Router, Routing};
 use crate::plugin::call::{Dispatch, HookCall, HookVerdict};
 use crate::plugin::hook::HookPoint;
 use crate::session::{Refusal, Session, SharedCopies};
-use crate::stanza::{PresenceType, Stanza, StanzaError, StanzaErrorCondition, StanzaType};
+use crate::stanza::{Kind, PresenceType, Stanza, StanzaError, StanzaErrorCondition, StanzaType, Urgency};
 
 /// What became of a message for several resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,23 +24,18 @@ impl Router {
     /// session were not there.
     pub(super) fn to_session(&self, session: Arc<Session>, stanza: Stanza) -> Routing {
         if !self.inner.modules.is_hooked(HookPoint::UserReceivePacket, session.vhost()) {
-            return self.push(&session, stanza);
+            return self.push_judged(session, stanza);
         }
         let ended = self.run_receive_hooks(&session, &stanza);
         self.after(ended, move |router, verdict| match verdict.stanza {
-            Some(passed) => router.push(&session, passed),
+            Some(passed) => router.push_judged(session, passed),
             None => router.dropped(&stanza, &verdict),
         })
     }
 
     /// Gives the stanza to one session, after its receive hooks; says whether it was taken. What was not is not bounced.
     pub(super) async fn put(&self, session: &Session, stanza: Stanza) -> bool {
-        let passed = if self.inner.modules.is_hooked(HookPoint::UserReceivePacket, session.vhost()) {
-            self.run_receive_hooks(session, &stanza).wait().await.stanza
-        } else {
-            Some(stanza)
-        };
-        let Some(passed) = passed else {
+        let Some(passed) = self.received(session, stanza).await else {
             self.inner.counts.stopped_by_hooks();
             return true;
         };
@@ -59,10 +54,12 @@ impl Router {
         nobody: fn(&Self, Stanza) -> Routing,
     ) -> Routing {
         let stanza = stanza.with_copied(true);
-        let hooked = sessions
-            .first()
-            .is_some_and(|first| self.inner.modules.is_hooked(HookPoint::UserReceivePacket, first.vhost()));
-        if !hooked {
+        let is_hooked = |session: &Arc<Session>| {
+            self.inner.modules.is_hooked(HookPoint::UserReceivePacket, session.vhost())
+        };
+        if !sessions.first().is_some_and(is_hooked)
+            && !sessions.iter().any(|session| self.wants_judging(session))
+        {
             let spread = self.spread(&sessions, &stanza);
             return self.after_spread(spread, stanza, nobody);
         }
@@ -92,7 +89,7 @@ impl Router {
     async fn spread_hooked(&self, sessions: &[Arc<Session>], stanza: &Stanza) -> Spread {
         let mut tally = Tally::default();
         for session in sessions {
-            match self.run_receive_hooks(session, stanza).wait().await.stanza {
+            match self.received(session, stanza.clone()).await {
                 Some(copy) => {
                     tally.count(self.push_copy(session, copy.with_copied(true), &tally.copies));
                 }
@@ -103,6 +100,44 @@ impl Router {
             }
         }
         tally.end()
+    }
+
+    /// What comes out of the hooks before a mailbox; nothing if one of them dropped it.
+    async fn received(&self, session: &Session, stanza: Stanza) -> Option<Stanza> {
+        let passed = match self.inner.modules.is_hooked(HookPoint::UserReceivePacket, session.vhost()) {
+            true => self.run_receive_hooks(session, &stanza).wait().await.stanza?,
+            false => stanza,
+        };
+        if !self.wants_judging(session) {
+            return Some(passed);
+        }
+        let verdict = self.run_inactive_hooks(session, &passed).wait().await;
+        judged(passed, &verdict)
+    }
+
+    /// Whether a module may decide what can wait for this client (XEP-0352).
+    fn wants_judging(&self, session: &Session) -> bool {
+        session.is_inactive() && self.inner.modules.is_hooked(HookPoint::InactivePacket, session.vhost())
+    }
+
+    fn push_judged(&self, session: Arc<Session>, stanza: Stanza) -> Routing {
+        if !self.wants_judging(&session) {
+            return self.push(&session, stanza);
+        }
+        let ended = self.run_inactive_hooks(&session, &stanza);
+        self.after(ended, move |router, verdict| match judged(stanza, &verdict) {
+            Some(stanza) => router.push(&session, stanza),
+            None => {
+                router.inner.counts.stopped_by_hooks();
+                Routing::done()
+            }
+        })
+    }
+
+    fn run_inactive_hooks(&self, session: &Session, stanza: &Stanza) -> Dispatch<HookVerdict> {
+        let to = Some(session.full_jid().clone());
+        let call = HookCall { to, stanza: Some(stanza.clone()), ..HookCall::default() };
+        self.inner.modules.run_hooks(HookPoint::InactivePacket, session.vhost(), call)
     }
 
     fn run_receive_hooks(&self, session: &Session, stanza: &Stanza) -> Dispatch<HookVerdict> {
@@ -166,6 +201,16 @@ impl Tally {
         } else {
             Spread::Nobody
         }
+    }
+}
+
+/// The stanza with what a module decided; nothing if the client can do without it. Somebody waits for an IQ.
+fn judged(stanza: Stanza, verdict: &HookVerdict) -> Option<Stanza> {
+    match verdict.stopped.as_ref().map(|stopped| stopped.reason.as_str()) {
+        Some("now") => Some(stanza.with_urgency(Urgency::Now)),
+        Some("later") if stanza.kind() != Kind::Iq => Some(stanza.with_urgency(Urgency::Later)),
+        Some("never") if stanza.kind() != Kind::Iq => None,
+        _ => Some(stanza),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::plugin::hook::HookPoint;
 use crate::plugin::registration::IqTarget;
 use crate::session::{BindRequest, BoundSession, MailboxSender, SessionInfo};
 use crate::stanza::{Jid, Stanza, StanzaError, StanzaErrorCondition, ns};
+use crate::stream::management::ClientState;
 use crate::stream::{self, Client, FeatureStage, LoginEnd, StreamEvents, StreamHost, Via, Work};
 
 /// Features of the vhost that are announced before the login.
@@ -146,6 +147,10 @@ impl StreamEvents for Streams {
 
     fn resumed(&self, session: &BoundSession, client: Client) {
         session.attach(info(client, session.info().since));
+    }
+
+    fn client_state(&self, session: &BoundSession, state: ClientState) {
+        session.set_inactive(state == ClientState::Inactive);
     }
 
     fn ended(&self, session: BoundSession, unsent: Vec<Stanza>) -> Work<()> {

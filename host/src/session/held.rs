@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::mailbox::weight;
-use crate::stanza::{MessageType, PresenceType, Stanza, StanzaType, ns};
+use crate::stanza::{MessageType, PresenceType, Stanza, StanzaType, Urgency, ns};
 
 /// What the queue may cost, whatever the configured number of stanzas.
 const MAX_BYTES: usize = 128 * 1024;
@@ -17,11 +17,11 @@ const ACCOMPANIMENTS: [&str; 3] = [ns::HINTS, ns::STANZA_ID, ns::DELAY];
 
 /// Whether a stanza can wait, and what becomes needless by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Urgency {
+enum Wait {
     /// Somebody would want to be woken for it.
-    Now,
+    No,
     /// It can wait.
-    Later,
+    Yes,
     /// It can wait, and of the same sender only the last one counts.
     Latest(Topic),
 }
@@ -43,10 +43,10 @@ pub struct Held {
 impl Held {
     /// Takes a stanza. Gives what is to be sent now, in order: nothing, or everything with this one at the end.
     pub fn take(&mut self, stanza: Stanza, at_most: usize) -> Vec<Stanza> {
-        let topic = match urgency(&stanza) {
-            Urgency::Now => return self.flush_with(stanza),
-            Urgency::Later => None,
-            Urgency::Latest(topic) => Some(topic),
+        let topic = match wait(&stanza) {
+            Wait::No => return self.flush_with(stanza),
+            Wait::Yes => None,
+            Wait::Latest(topic) => Some(topic),
         };
         if topic.is_some() {
             self.forget(&stanza, topic);
@@ -81,15 +81,24 @@ impl Held {
     }
 }
 
-fn urgency(stanza: &Stanza) -> Urgency {
+fn wait(stanza: &Stanza) -> Wait {
+    match (stanza.urgency(), by_rules(stanza)) {
+        (Some(Urgency::Now), _) => Wait::No,
+        // What the policy lets wait may still replace an older one.
+        (Some(Urgency::Later), Wait::No) => Wait::Yes,
+        (_, ruled) => ruled,
+    }
+}
+
+fn by_rules(stanza: &Stanza) -> Wait {
     match stanza.type_() {
-        StanzaType::Iq(_) => Urgency::Now,
+        StanzaType::Iq(_) => Wait::No,
         StanzaType::Presence(PresenceType::Available | PresenceType::Unavailable) => {
-            if is_own_occupant(stanza) { Urgency::Now } else { Urgency::Latest(Topic::Presence) }
+            if is_own_occupant(stanza) { Wait::No } else { Wait::Latest(Topic::Presence) }
         }
-        StanzaType::Presence(_) => Urgency::Now,
-        StanzaType::Message(MessageType::Error) => Urgency::Now,
-        StanzaType::Message(kind) => message_urgency(kind, stanza),
+        StanzaType::Presence(_) => Wait::No,
+        StanzaType::Message(MessageType::Error) => Wait::No,
+        StanzaType::Message(kind) => message_by_rules(kind, stanza),
     }
 }
 
@@ -103,23 +112,23 @@ fn is_own_occupant(presence: &Stanza) -> bool {
     x.children().any(|child| child.name() == "status" && child.attribute("code") == Some("110"))
 }
 
-fn message_urgency(kind: MessageType, message: &Stanza) -> Urgency {
+fn message_by_rules(kind: MessageType, message: &Stanza) -> Wait {
     // Most messages say something; that is found out without a tree.
     if message.as_str().contains("<body") {
-        return Urgency::Now;
+        return Wait::No;
     }
     let element = message.to_element();
     let mut has_state = false;
     for child in element.children() {
         match child.namespace() {
             ns::CHAT_STATES => has_state = true,
-            ns::PUBSUB_EVENT if kind == MessageType::Headline => return Urgency::Later,
+            ns::PUBSUB_EVENT if kind == MessageType::Headline => return Wait::Yes,
             ns::CLIENT if child.name() == "thread" => {}
             namespace if ACCOMPANIMENTS.contains(&namespace) => {}
-            _ => return Urgency::Now,
+            _ => return Wait::No,
         }
     }
-    if has_state { Urgency::Latest(Topic::ChatState) } else { Urgency::Now }
+    if has_state { Wait::Latest(Topic::ChatState) } else { Wait::No }
 }
 
 #[cfg(test)]
@@ -192,6 +201,17 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_may_decide_otherwise() {
+        let mut held = Held::default();
+        let message = stanza("<message><body>noise</body></message>").with_urgency(Urgency::Later);
+        assert!(held.take(message, 100).is_empty());
+        let status = |show| presence("romeo@b.example/a", show).with_urgency(Urgency::Later);
+        assert!(held.take(status("away"), 100).is_empty() && held.take(status("xa"), 100).is_empty());
+        let urgent = presence("boss@b.example/a", "chat").with_urgency(Urgency::Now);
+        assert_eq!(held.take(urgent, 100).len(), 3);
+    }
+
+    #[test]
     fn the_rules_tell_what_can_wait() {
         let event = "<event xmlns='http://jabber.org/protocol/pubsub#event'/>";
         let active = "<active xmlns='http://jabber.org/protocol/chatstates'/>";
@@ -201,31 +221,28 @@ mod tests {
                  <item role='none'/><status code='{code}'/></x></presence>"
             )
         };
-        let latest = |topic| Urgency::Latest(topic);
+        let latest = |topic| Wait::Latest(topic);
         let cases = [
             ("<presence type='unavailable'/>".to_owned(), latest(Topic::Presence)),
-            ("<presence type='subscribe'/>".into(), Urgency::Now),
-            ("<presence type='error' id='1'/>".into(), Urgency::Now),
-            (muc("110"), Urgency::Now),
+            ("<presence type='subscribe'/>".into(), Wait::No),
+            ("<presence type='error' id='1'/>".into(), Wait::No),
+            (muc("110"), Wait::No),
             (muc("307"), latest(Topic::Presence)),
-            ("<iq type='result' id='1'/>".into(), Urgency::Now),
+            ("<iq type='result' id='1'/>".into(), Wait::No),
             (format!("<message>{active}<thread>1</thread></message>"), latest(Topic::ChatState)),
             (
                 format!("<message>{active}<no-store xmlns='urn:xmpp:hints'/></message>"),
                 latest(Topic::ChatState),
             ),
-            (
-                format!("<message>{active}<received xmlns='urn:xmpp:receipts' id='1'/></message>"),
-                Urgency::Now,
-            ),
-            (format!("<message>{active}<body>hi</body></message>"), Urgency::Now),
-            (format!("<message type='error' id='1'>{active}</message>"), Urgency::Now),
-            (format!("<message type='headline'>{event}</message>"), Urgency::Later),
-            (format!("<message>{event}</message>"), Urgency::Now),
-            ("<message/>".into(), Urgency::Now),
+            (format!("<message>{active}<received xmlns='urn:xmpp:receipts' id='1'/></message>"), Wait::No),
+            (format!("<message>{active}<body>hi</body></message>"), Wait::No),
+            (format!("<message type='error' id='1'>{active}</message>"), Wait::No),
+            (format!("<message type='headline'>{event}</message>"), Wait::Yes),
+            (format!("<message>{event}</message>"), Wait::No),
+            ("<message/>".into(), Wait::No),
         ];
         for (xml, expected) in cases {
-            assert_eq!(urgency(&stanza(&xml)), expected, "{xml}");
+            assert_eq!(by_rules(&stanza(&xml)), expected, "{xml}");
         }
     }
 }

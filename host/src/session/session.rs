@@ -31,6 +31,8 @@ pub struct Session {
     interested: AtomicBool,
     /// Its client is gone and may come back.
     detached: AtomicBool,
+    /// Nobody looks at its client (XEP-0352).
+    inactive: AtomicBool,
     closed_for: OnceLock<StreamErrorCondition>,
     /// Repeats the priority of `presence` so that routing reads it without the lock.
     priority: AtomicI16,
@@ -61,6 +63,7 @@ impl Session {
             live: AtomicBool::new(true),
             interested: AtomicBool::new(false),
             detached: AtomicBool::new(false),
+            inactive: AtomicBool::new(false),
             closed_for: OnceLock::new(),
             priority: AtomicI16::new(NOT_AVAILABLE),
             presence: Mutex::default(),
@@ -112,7 +115,18 @@ impl Session {
     /// Its client has come back, perhaps from elsewhere.
     pub fn attach(&self, info: SessionInfo) {
         self.info.store(Arc::new(info));
+        self.set_inactive(false);
         self.detached.store(false, Ordering::Release);
+    }
+
+    /// Whether nobody looks at its client, as it says (XEP-0352).
+    pub fn set_inactive(&self, inactive: bool) {
+        self.inactive.store(inactive, Ordering::Relaxed);
+    }
+
+    /// The same.
+    pub fn is_inactive(&self) -> bool {
+        self.inactive.load(Ordering::Relaxed)
     }
 
     /// Whether it waits for its client to come back.

@@ -35,7 +35,7 @@ pub(super) fn write(
         write_addresses(out, arrival.kind, from.as_ref(), to.as_ref());
         Canonical { arrival, out, layout: Layout::default() }.write(lang)
     });
-    Ok(Stanza { text, layout, type_, hops: 0, copied: false, from, to, odd_namespace })
+    Ok(Stanza { text, layout, type_, hops: 0, copied: false, urgency: None, from, to, odd_namespace })
 }
 
 /// Writes everything but the addresses, and notes where things are.

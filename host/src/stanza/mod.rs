@@ -21,7 +21,7 @@ pub use fault::StanzaFault;
 pub use ingress::Ingress;
 pub use jid::{Jid, JidError, MAX_PART_BYTES};
 pub use kind::{IqType, Kind, MessageType, PresenceType, StanzaType};
-pub use stanza::{PayloadName, Stanza};
+pub use stanza::{PayloadName, Stanza, Urgency};
 pub use stream_error::{StreamError, StreamErrorCondition};
 
 #[cfg(test)]

@@ -10,6 +10,15 @@ use super::{Jid, Kind, StanzaError, StanzaFault, StanzaType, ns};
 use crate::xml::escape::unescape_attribute;
 use crate::xml::{Element, Framed, Span};
 
+/// Whether a stanza can wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// It cannot.
+    Now,
+    /// It can.
+    Later,
+}
+
 /// Name and namespace of the first child element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PayloadName<'a> {
@@ -30,6 +39,7 @@ pub struct Stanza {
     pub(super) type_: StanzaType,
     pub(super) hops: u8,
     pub(super) copied: bool,
+    pub(super) urgency: Option<Urgency>,
     pub(super) from: Option<Jid>,
     pub(super) to: Option<Jid>,
     /// The namespace of the payload, where it is not written plainly in the text.
@@ -131,6 +141,16 @@ impl Stanza {
         Self { copied, ..self }
     }
 
+    /// Whether it can wait for a client that nobody looks at (XEP-0352), if that was decided on its way.
+    pub fn urgency(&self) -> Option<Urgency> {
+        self.urgency
+    }
+
+    /// The same stanza with that decision.
+    pub fn with_urgency(self, urgency: Urgency) -> Self {
+        Self { urgency: Some(urgency), ..self }
+    }
+
     /// The stanza as XML.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -179,7 +199,17 @@ impl Stanza {
             rest
         });
         let (layout, odd_namespace) = (self.layout.moved(rest), self.odd_namespace.clone());
-        Self { text, layout, type_: self.type_, hops: self.hops, copied: false, from, to, odd_namespace }
+        Self {
+            text,
+            layout,
+            type_: self.type_,
+            hops: self.hops,
+            copied: false,
+            urgency: None,
+            from,
+            to,
+            odd_namespace,
+        }
     }
 
     fn value(&self, span: Span) -> Cow<'_, str> {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 
 use super::LoginEnd;
+use super::management::ClientState;
 use crate::auth::LoginContext;
 use crate::auth::sasl::{ChannelBindings, Offer};
 use crate::stanza::{Jid, Stanza, StanzaError};
@@ -78,6 +79,11 @@ pub trait StreamEvents: StreamHost + 'static {
     /// The client has come back on another stream.
     fn resumed(&self, session: &Self::Session, client: Client) {
         let _ = (session, client);
+    }
+
+    /// Whether somebody looks at the client has changed (XEP-0352).
+    fn client_state(&self, session: &Self::Session, state: ClientState) {
+        let _ = (session, state);
     }
 
     /// The stream is over. `unsent` is what was taken from the outbox and never written, in order. The connection's

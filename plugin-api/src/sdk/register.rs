@@ -270,6 +270,8 @@ hook_functions! {
     on_subscription_packet: SubscriptionPacketEvent;
     /// A message that no resource took.
     on_offline_message: OfflineMessageEvent;
+    /// A stanza about to enter the mailbox of a session whose client is inactive (XEP-0352, since 1.1).
+    on_inactive_packet: InactivePacketEvent;
     /// A message or presence to the vhost itself.
     on_local_packet: LocalPacketEvent;
     /// Information of an entity is collected.

@@ -15,7 +15,7 @@ pub(super) struct Side {
     pub(super) instance: u64,
 }
 
-const HOOKS: [&str; 15] = [
+const HOOKS: [&str; 16] = [
     hooks::name::USER_SEND_PACKET,
     hooks::name::USER_RECEIVE_PACKET,
     hooks::name::FILTER_PACKET,
@@ -28,6 +28,7 @@ const HOOKS: [&str; 15] = [
     hooks::name::DISCO_INFO,
     hooks::name::DISCO_ITEMS,
     hooks::name::CONTACTS,
+    hooks::name::INACTIVE_PACKET,
     hooks::name::USER_REGISTERED,
     hooks::name::USER_REMOVED,
     hooks::name::C2S_AUTH_RESULT,

@@ -11,6 +11,9 @@ use crate::stream::management::ClientState;
 
 impl<E: Inward> Connection<E> {
     pub(super) fn change_client_state(&mut self, state: ClientState, now: Instant) {
+        if let Some(session) = &self.session {
+            self.hub.events.client_state(session, state);
+        }
         match state {
             ClientState::Active => self.end_client_state(now),
             ClientState::Inactive => {

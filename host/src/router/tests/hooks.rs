@@ -3,7 +3,7 @@
 use super::super::testing::{Bench, condition, passed, stopped};
 use crate::plugin::call::{Dispatch, HookVerdict};
 use crate::plugin::hook::HookPoint;
-use crate::stanza::{Stanza, StanzaErrorCondition};
+use crate::stanza::{Stanza, StanzaErrorCondition, Urgency};
 
 const ASK: &str = "<iq to='juliet@b.example/y' type='get' id='1'><q xmlns='urn:x'/></iq>";
 const SAY: &str = "<message to='juliet@b.example/y' type='chat'><body>hi</body></message>";
@@ -116,4 +116,40 @@ async fn subscriptions_are_a_modules_business() {
     let expected = ["out", "in"]
         .map(|direction| (format!(r#"{{"direction":"{direction}","kind":"subscribe"}}"#), between.clone()));
     assert_eq!(*seen.lock().unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_module_decides_what_can_wait_for_an_inactive_client_and_for_no_other() {
+    for later in [false, true] {
+        let bench = Bench::new();
+        bench.modules.on_hook(HookPoint::InactivePacket, move |call| {
+            let text = call.stanza.as_ref().map(|stanza| stanza.as_str().to_owned()).unwrap_or_default();
+            let word = ["now", "later", "never"].into_iter().find(|word| text.contains(&format!(">{word}<")));
+            let verdict = word.map_or_else(|| passed(call), stopped);
+            match later {
+                true => Dispatch::Later(Box::pin(async move {
+                    tokio::task::yield_now().await;
+                    verdict
+                })),
+                false => Dispatch::Ready(verdict),
+            }
+        });
+        let romeo = bench.bind("romeo@a.example/x").await;
+        let mut juliet = bench.available("juliet@b.example/y", 1).await;
+        let mut other = bench.available("juliet@b.example/z", 1).await;
+        juliet.got();
+        juliet.session.as_ref().unwrap().set_inactive(true);
+        for to in ["juliet@b.example", "juliet@b.example/y"] {
+            for word in ["now", "later", "never", "anything"] {
+                romeo.send(&format!("<message to='{to}' type='chat'><body>{word}</body></message>")).await;
+            }
+            let urgencies: Vec<_> = juliet.got().iter().map(Stanza::urgency).collect();
+            assert_eq!(urgencies, [Some(Urgency::Now), Some(Urgency::Later), None], "{to} later={later}");
+        }
+        let untouched = other.got();
+        assert_eq!(untouched.len(), 4);
+        assert!(untouched.iter().all(|stanza| stanza.urgency().is_none()));
+        romeo.send("<iq to='juliet@b.example/y' type='get' id='1'><q xmlns='urn:x'>never</q></iq>").await;
+        assert_eq!(juliet.got().len(), 1, "a request is never dropped");
+    }
 }

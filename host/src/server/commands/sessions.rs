@@ -74,6 +74,7 @@ fn about(session: &Session) -> Value {
         "tls": info.tls,
         "stream": info.stream_id,
         "detached": session.is_detached(),
+        "inactive": session.is_inactive(),
     })
 }
 

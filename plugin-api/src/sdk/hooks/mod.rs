@@ -14,8 +14,8 @@ pub use notice::{
     SessionClosedEvent, SessionOpenedEvent, UserRegisteredEvent, UserRemovedEvent,
 };
 pub use packet::{
-    FilterPacketEvent, LocalPacketEvent, OfflineMessageEvent, Packet, SubscriptionPacket,
-    SubscriptionPacketEvent, Taken, UserReceivePacketEvent, UserSendPacketEvent,
+    FilterPacketEvent, InactivePacketEvent, LocalPacketEvent, OfflineMessageEvent, Packet,
+    SubscriptionPacket, SubscriptionPacketEvent, Taken, Urgency, UserReceivePacketEvent, UserSendPacketEvent,
 };
 
 use super::handler::Event;

@@ -86,6 +86,37 @@ impl From<Taken> for Answer {
     }
 }
 
+/// Whether a stanza for a client that nobody looks at can wait (XEP-0352).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Urgency {
+    /// The next handler decides, and at last the server's own rules.
+    #[default]
+    Unknown,
+    /// It is sent at once, and everything that waits before it.
+    Now,
+    /// It waits. Of the presence of one sender, and of its chat states, only the last is kept.
+    Later,
+    /// The client can do without it for good. Requests and their answers are sent nevertheless.
+    Never,
+}
+
+impl From<()> for Urgency {
+    fn from((): ()) -> Self {
+        Urgency::Unknown
+    }
+}
+
+impl From<Urgency> for Answer {
+    fn from(urgency: Urgency) -> Self {
+        Answer::Hook(match urgency {
+            Urgency::Unknown => Verdict::next(None),
+            Urgency::Now => Verdict::stop("now", None),
+            Urgency::Later => Verdict::stop("later", None),
+            Urgency::Never => Verdict::stop("never", None),
+        })
+    }
+}
+
 macro_rules! stanza_hooks {
     ($($(#[$doc:meta])* $event:ident = $name:ident -> $answer:ty;)+) => {$(
         $(#[$doc])*
@@ -121,6 +152,8 @@ stanza_hooks! {
     FilterPacketEvent = FILTER_PACKET -> Packet;
     /// A message that no resource took.
     OfflineMessageEvent = OFFLINE_MESSAGE -> Taken;
+    /// A stanza about to enter the mailbox of a session whose client is inactive.
+    InactivePacketEvent = INACTIVE_PACKET -> Urgency;
     /// A message or presence to the vhost itself.
     LocalPacketEvent = LOCAL_PACKET -> Taken;
 }

@@ -21,6 +21,11 @@ impl Module for Hooked {
             _ => Taken::No,
         })?;
         host.on_local_packet(0, deferred(Self::kept))?;
+        host.on_inactive_packet(0, |_: &Hooked, stanza: &Stanza<'_>| match stanza.type_attr().as_deref() {
+            Some("groupchat") => Urgency::Later,
+            Some("headline") => Urgency::Never,
+            _ => Urgency::Unknown,
+        })?;
         host.on_session_opened(0, |this: &Hooked, notice: &Notice<'_, crate::hooks::SessionOpened>| {
             info!(this.host.about(&notice.jid), "from {}", notice.what.ip);
         })?;
@@ -139,4 +144,18 @@ fn a_deferred_handler_answers_at_once_or_later() {
     assert_eq!(host.stored("kept", "last"), None);
     assert!(matches!(local("<message id='keep'/>"), HookResult::Stopped { .. }));
     assert_eq!(host.stored("kept", "last").as_deref(), Some(b"1".as_slice()));
+}
+
+#[test]
+fn a_handler_says_what_can_wait_for_an_inactive_client() {
+    let host = FakeHost::new("example.org");
+    let module = host.start::<Hooked>("{}");
+    let judge =
+        |stanza: &str| module.hook(name::INACTIVE_PACKET, "a@b/c", "d@example.org/e", &json!({}), stanza);
+    for (stanza, expected) in
+        [("<message type='groupchat'/>", "later"), ("<message type='headline'/>", "never")]
+    {
+        assert!(matches!(judge(stanza), HookResult::Stopped { reason, body: None } if reason == expected));
+    }
+    assert!(matches!(judge("<message type='chat'/>"), HookResult::Continued(_)));
 }
