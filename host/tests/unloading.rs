@@ -258,17 +258,18 @@ fn a_thread_that_never_rests_keeps_it_and_a_sweep_frees_it() {
     );
     assert!(info.bytes.resident > 0 && info.generation == 1 && info.module == MATRIX);
     let mut set = RetainedSet::new(1);
-    assert_eq!(set.refusal(MATRIX), None);
+    assert_eq!(set.refusal(MATRIX, 0), None);
     set.add(retained);
-    assert!(set.refusal(MATRIX).unwrap().contains("1 old generations"));
-    assert_eq!(set.refusal("mod_other"), None);
+    assert!(set.refusal(MATRIX, 0).unwrap().contains("1 old generations"));
+    assert_eq!(set.refusal("mod_other", 0), None);
+    assert!(set.refusal("mod_other", 1).is_some(), "those kept elsewhere count as well");
     let runtimes = house.modules.handles();
     assert!(house.core.block_on(set.sweep(&runtimes, &RetireLimits::brief())).is_empty());
 
     leave.store(true, Ordering::Release);
     thread.unwrap().join().unwrap();
     assert_eq!(house.core.block_on(set.sweep(&runtimes, &RetireLimits::brief())).len(), 1);
-    assert!(set.is_empty() && set.refusal(MATRIX).is_none());
+    assert!(set.is_empty() && set.refusal(MATRIX, 0).is_none());
     assert!(!maps().contains(house.place.copies.dir().to_str().unwrap()));
 }
 

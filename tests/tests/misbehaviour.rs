@@ -201,6 +201,48 @@ async fn a_slow_call_is_answered_by_the_generation_that_began_it() {
 }
 
 #[tokio::test]
+async fn a_generation_whose_call_does_not_return_is_retained_counted_and_gone_when_it_has_returned() {
+    let server = server().config("[modules]\nmax_retained = 1").start().await;
+    let mut alice = server.client("alice").await;
+    let old = generation(&server).await;
+    let answer = ask(&mut alice, "long").await;
+    assert_eq!(answer.error().map(|(_, condition)| condition), Some("remote-server-timeout"), "{answer}");
+    server.plugins().install(&Plugin::built(MODULE).variant(1));
+    server.ctl(&["update", MODULE, "--brutal"]).await;
+    assert_serves(&mut alice).await;
+    let info = async || server.ctl_json(&["module_info", MODULE]).await;
+    eventually("the old generation is retained", async || info().await["retained"][0]["generation"] == old)
+        .await;
+    let retained = info().await;
+    assert!(retained["retained"][0]["reasons"][0].as_str().is_some_and(|why| why.contains("do not return")));
+    assert_eq!(retained["draining"], serde_json::json!([]), "it is told of once");
+    let metric = format!("moult_module_retained{{module=\"{MODULE}\"}} 1");
+    eventually("the metrics count it", async || server.http_get("/metrics").await.body.contains(&metric))
+        .await;
+    // It counts against the limit, which is one.
+    server.plugins().install(&Plugin::built(MODULE).variant(2));
+    let refused = server.try_ctl(&["update", MODULE]).await;
+    assert!(refused.code == 1 && refused.stderr.contains("which is the limit"), "{refused:?}");
+    assert_serves(&mut alice).await;
+    // The call returns after some seconds; then nothing holds it.
+    eventually("the old generation is unmapped", async || {
+        server.ctl(&["gc"]).await;
+        info().await["old_generations"] == 0
+    })
+    .await;
+    server.log().expect(&["unloaded, late", MODULE]).await;
+    server.ctl(&["update", MODULE, "--brutal"]).await;
+    assert_serves(&mut alice).await;
+    // The threads on which the other modules were started were replaced meanwhile: those modules end all the same.
+    server.plugins().install(&Plugin::built("mod_cputime").variant(1));
+    server.ctl(&["update", "mod_cputime"]).await;
+    let other = server.ctl_json(&["module_info", "mod_cputime"]).await;
+    assert_eq!(other["retained"], serde_json::json!([]), "{other}");
+    assert_eq!(alice.get("localhost", CPU_TIME).await.attr("type"), Some("result"));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn threads_and_thread_locals_left_behind_do_not_keep_a_library_for_ever() {
     let server = server().start().await;
     let mut alice = server.client("alice").await;

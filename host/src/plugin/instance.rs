@@ -70,6 +70,7 @@ pub struct Instance {
     pointer: InstancePtr,
     context: Arc<HostContext>,
     gate: Arc<Gate>,
+    /// Where it was created.
     runtime: Handle,
     /// The options it was given, JSON.
     options: Mutex<Arc<str>>,
@@ -78,6 +79,8 @@ pub struct Instance {
     idle_watch: Mutex<Option<JoinHandle<()>>>,
     idle_ms: AtomicU64,
     last_stanza: AtomicU64,
+    /// Whether `STOP` was called.
+    stopping: AtomicBool,
     dropped: AtomicBool,
 }
 
@@ -110,6 +113,7 @@ impl Instance {
                     idle_watch: Mutex::default(),
                     idle_ms: AtomicU64::new(0),
                     last_stanza: AtomicU64::new(0),
+                    stopping: AtomicBool::new(false),
                     dropped: AtomicBool::new(false),
                 });
                 instance.context.set_instance(&instance);
@@ -308,9 +312,14 @@ impl Instance {
         self.context.ops.clear();
         drop(invoke::early_tasks(self));
         self.background_ended(deadline).await?;
+        if self.stopping.swap(true, Ordering::AcqRel) {
+            // Tried again: the stop of the first time may have come back meanwhile.
+            let waits = || self.error(Stage::Retire, "its stop has not come back");
+            return self.is_dropped().then_some(()).ok_or_else(waits);
+        }
         let this = Arc::clone(self);
         let word = reason.word();
-        let ending = self.runtime.spawn(async move {
+        let ending = self.runtime().spawn(async move {
             let spec = Owned { kind: call::STOP, name: word.to_owned(), ..Owned::default() };
             let end = this.enter_last(&spec).await;
             if !this.dropped.swap(true, Ordering::AcqRel) {
@@ -347,7 +356,7 @@ impl Instance {
     pub fn run_in_background(self: &Arc<Self>, task: ModuleTask) {
         self.background.fetch_add(1, Ordering::AcqRel);
         let this = Arc::clone(self);
-        self.runtime.spawn(async move {
+        self.runtime().spawn(async move {
             let end = task.await;
             this.background.fetch_sub(1, Ordering::AcqRel);
             if end.panicked() {
@@ -431,7 +440,7 @@ impl Instance {
     ) -> impl Future<Output = Result<CallEnd, ModuleError>> + Send + use<> {
         let this = Arc::clone(self);
         async move {
-            let running = this.runtime.spawn({
+            let running = this.runtime().spawn({
                 let this = Arc::clone(&this);
                 async move { invoke::call_privileged(&this, &spec.borrowed(), limit).end().await }
             });
@@ -441,6 +450,11 @@ impl Instance {
                 Err(_) => Err(this.error(stage, format!("no answer within {} ms", deadline.as_millis()))),
             }
         }
+    }
+
+    /// The modules runtime of this moment: the one it was created on may have been replaced, and gone since.
+    fn runtime(&self) -> Handle {
+        self.context.hub().map_or_else(|| self.runtime.clone(), |hub| hub.modules_runtime())
     }
 
     fn error(&self, stage: Stage, reason: impl AsRef<str>) -> ModuleError {

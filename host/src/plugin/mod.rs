@@ -28,6 +28,7 @@ pub mod plan;
 pub mod probe;
 pub mod registration;
 pub mod registry;
+mod remains;
 pub mod report;
 pub mod reserve;
 pub mod retire;

@@ -99,6 +99,12 @@ enum Ended {
 }
 
 impl Retained {
+    /// A library whose end has not been tried yet: the next sweep does.
+    pub fn waiting(library: Box<Library>) -> Self {
+        let info = info_of(&library, vec!["its library is to be unmapped".into()]);
+        Retained { info, held: Held::Open(library) }
+    }
+
     /// What is known of it.
     pub fn info(&self) -> &RetainedInfo {
         &self.info
@@ -107,14 +113,18 @@ impl Retained {
 
 /// Ends a library that nobody calls any more. `runtimes` are all whose threads may have been inside.
 pub async fn retire(library: Library, runtimes: &[Handle], limits: &RetireLimits) -> Outcome {
-    let info = RetainedInfo {
+    let info = info_of(&library, Vec::new());
+    end(Box::new(library), info, runtimes, limits).await
+}
+
+fn info_of(library: &Library, reasons: Vec<String>) -> RetainedInfo {
+    RetainedInfo {
         module: library.manifest().id.clone(),
         generation: library.copy().generation(),
-        reasons: Vec::new(),
+        reasons,
         bytes: MappedBytes::default(),
         since: SystemTime::now(),
-    };
-    end(Box::new(library), info, runtimes, limits).await
+    }
 }
 
 async fn end(
@@ -256,8 +266,9 @@ impl RetainedSet {
     }
 
     /// Whether another swap of this module must be refused, and the sentence that says so.
-    pub fn refusal(&self, module: &str) -> Option<String> {
-        let held = self.set.iter().filter(|r| r.info.module == module).count();
+    /// `others`: those of it that are kept elsewhere, because something of them still runs.
+    pub fn refusal(&self, module: &str, others: usize) -> Option<String> {
+        let held = others + self.set.iter().filter(|r| r.info.module == module).count();
         (held >= self.cap).then(|| {
             format!(
                 "{held} old generations of it are still mapped, which is the limit; module_info says what holds them; \

@@ -6,8 +6,9 @@ use super::core::Core;
 use super::generation::Generation;
 use super::instance::{Instance, StopReason};
 use super::loader::Library;
+use super::remains::{Again, Code, Remains, waits_for_calls};
 use super::report::DrainReport;
-use super::retire::{Outcome, RetainedInfo, RetainedSet, RetireLimits, retire};
+use super::retire::{Outcome, Retained, RetainedInfo, RetainedSet, RetireLimits, retire};
 use crate::config::{Config, Purge};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,7 @@ pub struct Retirements {
     core: Arc<Core>,
     draining: Mutex<BTreeMap<(String, u64), String>>,
     retained: AsyncMutex<RetainedSet>,
+    remains: AsyncMutex<Remains>,
     /// Contexts that code still mapped may use.
     kept: Mutex<BTreeMap<u64, Vec<Arc<HostContext>>>>,
     limits: RetireLimits,
@@ -66,6 +68,7 @@ impl Retirements {
             core,
             draining: Mutex::default(),
             retained: AsyncMutex::new(RetainedSet::new(cap)),
+            remains: AsyncMutex::default(),
             kept: Mutex::default(),
             limits: RetireLimits::default(),
         })
@@ -93,17 +96,21 @@ impl Retirements {
 
     /// What stays mapped.
     pub async fn retained(&self) -> Vec<RetainedInfo> {
-        self.retained.lock().await.infos()
+        let mut all = self.retained.lock().await.infos();
+        all.extend(self.remains.lock().await.infos());
+        all
     }
 
     /// Why another swap of this module must be refused, if it must.
     pub async fn refusal(&self, module: &str) -> Option<String> {
-        self.retained.lock().await.refusal(module)
+        let remaining = self.remains.lock().await.count(module);
+        self.retained.lock().await.refusal(module, remaining)
     }
 
     /// Tries again to unmap what stayed mapped; gives what went.
     pub async fn sweep(&self) -> Vec<RetainedInfo> {
         let handles = self.core.runtimes();
+        self.sweep_remains().await;
         // What is not ready is not waited for: an update asks for this lock too.
         let gone = self.retained.lock().await.sweep(&handles, &RetireLimits::brief()).await;
         for info in &gone {
@@ -113,32 +120,47 @@ impl Retirements {
         gone
     }
 
+    /// What can be ended by now. A library that is free then has its turn in the sweep proper, where it is counted.
+    async fn sweep_remains(&self) {
+        let mut remains = self.remains.lock().await;
+        for key in remains.keys() {
+            match remains.again(&key).await {
+                Again::No => {}
+                Again::Ended => drop(lock(&self.draining).remove(&key)),
+                Again::Free(library, contexts) => {
+                    let retained = Retained::waiting(library);
+                    lock(&self.kept).insert(key.1, contexts);
+                    self.retained.lock().await.add(retained);
+                }
+            }
+        }
+    }
+
     async fn run(self: Arc<Self>, leaving: Leaving) -> bool {
         let Leaving { module, generation, instances, library, reason, purge } = leaving;
         let config = self.core.config();
-        let mut ended = true;
+        let (mut left, mut why) = (Vec::new(), String::new());
         for instance in instances {
-            ended &= self.end_instance(&module, &instance, reason, purge, &config).await;
-            if !ended {
-                // Its library must stay as long as anything of it runs.
-                self.hold(generation, &instance);
+            if let Err(waits) = self.end_instance(&module, &instance, reason, purge, &config).await {
+                left.push((instance, reason));
+                why = waits;
             }
         }
-        let gone = match library {
-            Some((library, contexts)) if ended => self.unload(&module, generation, library, contexts).await,
-            Some((library, contexts)) => {
-                lock(&self.kept).insert(generation, contexts);
-                std::mem::forget(library);
-                false
-            }
-            None => ended,
-        };
-        if ended {
-            lock(&self.draining).remove(&(module, generation));
+        if left.is_empty() {
+            return match library {
+                Some(code) => self.unload(module, generation, code).await,
+                None => {
+                    lock(&self.draining).remove(&(module, generation));
+                    true
+                }
+            };
         }
-        gone
+        // Its library must stay as long as anything of it runs.
+        self.keep(module, generation, left, library, why).await;
+        false
     }
 
+    /// The reason, if it cannot be ended now.
     async fn end_instance(
         &self,
         module: &str,
@@ -146,20 +168,34 @@ impl Retirements {
         reason: StopReason,
         purge: Purge,
         config: &Config,
-    ) -> bool {
+    ) -> Result<(), String> {
+        let generation = instance.generation();
         if let Err(left) = self.drain(module, instance, purge, config).await {
-            let waits = format!("{left} calls that do not return");
-            tracing::warn!(module = %instance.key(), generation = instance.generation(), "old generation stays: {waits}");
-            self.note(module, instance.generation(), &waits);
-            return false;
+            let waits = waits_for_calls(left);
+            tracing::warn!(module = %instance.key(), generation, "old generation stays: {waits}");
+            self.note(module, generation, &waits);
+            return Err(waits);
         }
-        match instance.end(reason, stop_deadline(instance, config)).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::warn!(generation = instance.generation(), "{error}");
-                self.note(module, instance.generation(), &error.reason);
-                false
-            }
+        instance.end(reason, stop_deadline(instance, config)).await.map_err(|error| {
+            tracing::warn!(generation, "{error}");
+            self.note(module, generation, &error.reason);
+            error.reason
+        })
+    }
+
+    /// Keeps what could not be ended. With its library it is retained, and drains no more.
+    async fn keep(
+        &self,
+        module: String,
+        generation: u64,
+        left: Vec<(Arc<Instance>, StopReason)>,
+        code: Option<Code>,
+        why: String,
+    ) {
+        let (key, is_whole) = ((module, generation), code.is_some());
+        self.remains.lock().await.add(key.clone(), left, code, why);
+        if is_whole {
+            lock(&self.draining).remove(&key);
         }
     }
 
@@ -182,24 +218,19 @@ impl Retirements {
         instance.gate().wait_empty(AFTER_CUT).await
     }
 
-    async fn unload(
-        &self,
-        module: &str,
-        generation: u64,
-        library: Arc<Library>,
-        contexts: Vec<Arc<HostContext>>,
-    ) -> bool {
-        self.note(module, generation, "its library to be unmapped");
+    async fn unload(&self, module: String, generation: u64, (library, contexts): Code) -> bool {
+        self.note(&module, generation, "its library to be unmapped");
         let library = match last_of(library).await {
             Ok(library) => library,
             Err(library) => {
-                tracing::warn!(module, generation, "stays mapped: a call into it does not return");
-                std::mem::forget(library);
-                lock(&self.kept).insert(generation, contexts);
+                let why = "a call into it does not return";
+                tracing::warn!(module, generation, "stays mapped: {why}");
+                self.keep(module, generation, Vec::new(), Some((library, contexts)), why.to_owned()).await;
                 return false;
             }
         };
-        match retire(library, &self.core.runtimes(), &self.limits).await {
+        let outcome = retire(library, &self.core.runtimes(), &self.limits).await;
+        let gone = match outcome {
             Outcome::Unloaded => {
                 tracing::debug!(module, generation, "unloaded");
                 true
@@ -211,16 +242,13 @@ impl Retirements {
                 self.retained.lock().await.add(retained);
                 false
             }
-        }
+        };
+        lock(&self.draining).remove(&(module, generation));
+        gone
     }
 
     fn note(&self, module: &str, generation: u64, waits_for: &str) {
         lock(&self.draining).insert((module.to_owned(), generation), waits_for.to_owned());
-    }
-
-    fn hold(&self, generation: u64, instance: &Arc<Instance>) {
-        lock(&self.kept).entry(generation).or_default().push(Arc::clone(instance.context()));
-        std::mem::forget(Arc::clone(instance));
     }
 }
 

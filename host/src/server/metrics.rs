@@ -3,8 +3,8 @@
 //! Nothing here waits: what has to be waited for (the generations that stay mapped) is looked at by a chore of the
 //! assembly and kept in [`Observed`].
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::shared::Shared;
 use crate::http::{Exposition, Family, Health, HealthSource, MetricKind, MetricsSource};
@@ -12,15 +12,19 @@ use crate::plugin::instance::Instance;
 use crate::plugin::slot::Slot;
 use crate::plugin::stats::{LATENCY_BOUNDS_US, StatsReport};
 
-/// What a chore looks at from time to time.
+/// What a chore looks at from time to time: the old generations of each module.
 #[derive(Debug, Default)]
-pub(super) struct Observed {
-    /// Old generations that could not be unmapped.
-    pub retained: AtomicUsize,
-    /// What they keep of memory, in bytes.
-    pub retained_bytes: AtomicU64,
-    /// Old generations whose last calls still run.
-    pub draining: AtomicUsize,
+pub(super) struct Observed(Mutex<BTreeMap<String, Old>>);
+
+/// Old generations of one module. Its library is mapped once for all vhosts.
+#[derive(Debug, Default, Clone)]
+struct Old {
+    /// Those whose last calls still run.
+    draining: usize,
+    /// Those that could not be unmapped.
+    retained: usize,
+    /// What these keep of memory, in bytes.
+    retained_bytes: u64,
 }
 
 /// Everything that is counted.
@@ -146,20 +150,11 @@ impl Numbers {
         for (key, instance) in &snapshot {
             to.sample(&[("module", &key.module), ("vhost", &key.vhost)], instance.generation());
         }
-        let observed = &self.0.observed;
-        let get = |number: &AtomicUsize| number.load(Ordering::Relaxed);
-        to.single(
-            gauge("moult_generations_draining", "", "Old generations whose last calls still run."),
-            get(&observed.draining),
-        );
-        to.single(
-            gauge("moult_generations_retained", "", "Old generations that could not be unmapped."),
-            get(&observed.retained),
-        );
-        to.single(
-            gauge("moult_generations_retained_bytes", "bytes", "Memory that these keep."),
-            observed.retained_bytes.load(Ordering::Relaxed),
-        );
+        let mut old = self.0.observed.modules();
+        for key in snapshot.keys() {
+            old.entry(key.module.to_string()).or_default();
+        }
+        old_generations(to, &old);
     }
 
     /// The counters and gauges that modules keep themselves.
@@ -189,10 +184,37 @@ impl Observed {
     /// Looks at what has to be waited for.
     pub async fn look(&self, shared: &Shared) {
         let old = shared.manager.old_generations().await;
-        let bytes: u64 = old.retained.iter().map(|retained| retained.bytes.anonymous).sum();
-        self.draining.store(old.draining.len(), Ordering::Relaxed);
-        self.retained.store(old.retained.len(), Ordering::Relaxed);
-        self.retained_bytes.store(bytes, Ordering::Relaxed);
+        let mut modules: BTreeMap<String, Old> = BTreeMap::new();
+        for draining in old.draining {
+            modules.entry(draining.module).or_default().draining += 1;
+        }
+        for retained in old.retained {
+            let of = modules.entry(retained.module).or_default();
+            of.retained += 1;
+            of.retained_bytes += retained.bytes.anonymous;
+        }
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = modules;
+    }
+
+    fn modules(&self) -> BTreeMap<String, Old> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// By module alone: a library is mapped once, whatever the number of vhosts that its instances served.
+fn old_generations(to: &mut Exposition, old: &BTreeMap<String, Old>) {
+    to.family(gauge("moult_module_draining", "", "Old generations of a module whose last calls still run."));
+    for (module, old) in old {
+        to.sample(&[("module", module)], old.draining);
+    }
+    to.family(gauge("moult_module_retained", "", "Old generations of a module that could not be unmapped."));
+    for (module, old) in old {
+        to.sample(&[("module", module)], old.retained);
+    }
+    let help = "Memory that these keep and that cannot be given back.";
+    to.family(gauge("moult_module_retained_bytes", "bytes", help));
+    for (module, old) in old {
+        to.sample(&[("module", module)], old.retained_bytes);
     }
 }
 
@@ -255,6 +277,25 @@ mod tests {
             let line = text.lines().find_map(|line| line.strip_prefix(name));
             let number: f64 = line.unwrap_or_else(|| panic!("{name} is not in\n{text}")).parse().unwrap();
             assert!(number > 0.0 || name.contains("cpu"), "{name}{number}");
+        }
+    }
+
+    #[test]
+    fn old_generations_are_told_by_module() {
+        let old = BTreeMap::from([
+            ("mod_a".to_owned(), Old { draining: 1, retained: 2, retained_bytes: 4096 }),
+            ("mod_b".to_owned(), Old::default()),
+        ]);
+        let mut text = Exposition::default();
+        old_generations(&mut text, &old);
+        let text = text.finish();
+        for line in [
+            "moult_module_draining{module=\"mod_a\"} 1",
+            "moult_module_retained{module=\"mod_a\"} 2",
+            "moult_module_retained_bytes{module=\"mod_a\"} 4096",
+            "moult_module_retained_bytes{module=\"mod_b\"} 0",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
         }
     }
 }
