@@ -154,3 +154,70 @@ async fn an_account_takes_its_messages_with_it() {
     assert_eq!(server.ctl_json(&["delete_old_messages", "0"]).await, serde_json::json!(0));
     server.stop().await;
 }
+
+/// Modules wait for each other here: who delivers kept messages waits for the hooks of who copies and blocks them.
+#[tokio::test]
+async fn everything_is_updated_while_people_come_and_go() {
+    let modules = ["mod_offline", "mod_roster", "mod_carbons", "mod_blocking"];
+    let mut builder = Server::builder();
+    for module in modules {
+        builder = builder.plugin(&Plugin::built(module));
+    }
+    let server = builder.start().await;
+    let mut alice = server.client("alice").await;
+    let updates = async {
+        for number in 1..=12 {
+            for module in modules {
+                server.plugins().install(&Plugin::built(module).variant(number));
+            }
+            let report = server.ctl_json(&["update", "all"]).await;
+            assert_eq!(report["updated"].as_array().map(Vec::len), Some(modules.len()), "{report}");
+        }
+    };
+    let mut seen = Vec::new();
+    let mut sent = Vec::new();
+    let traffic = async {
+        for number in 0..60 {
+            let body = format!("message {number}");
+            alice.message(BOB, &body).await;
+            sent.push(body);
+            if number % 3 == 2 {
+                let mut bob = server.client("bob").await;
+                bob.get(BOB, "<query xmlns='jabber:iq:roster'/>").await;
+                bob.set(BOB, "<block xmlns='urn:xmpp:blocking'><item jid='eve@localhost'/></block>").await;
+                bob.set(BOB, "<enable xmlns='urn:xmpp:carbons:2'/>").await;
+                bob.available().await;
+                alice.received().await;
+                seen.extend(bodies(&mut bob).await);
+                bob.close().await;
+            }
+        }
+    };
+    tokio::join!(updates, traffic);
+    assert_eq!(seen, sent);
+    server.stop().await;
+}
+
+/// The server keeps so much for a connection that does not read; the rest stays kept until there is room.
+#[tokio::test]
+async fn more_messages_than_a_mailbox_holds_come_as_well() {
+    let server = Server::builder()
+        .plugin(&Plugin::built("mod_offline"))
+        .config("[limits]\nmailbox_items = 8")
+        .start()
+        .await;
+    let mut alice = server.client("alice").await;
+    let sent = numbered(100);
+    for body in &sent {
+        alice.message(BOB, body).await;
+    }
+    assert!(bodies(&mut alice).await.is_empty());
+    let mut bob = server.client("bob").await;
+    bob.available().await;
+    for body in &sent {
+        assert_eq!(bob.expect_message().await.child_text("body"), Some(body.as_str()));
+    }
+    eventually("nothing is kept any more", async || kept(&server).await == 0).await;
+    assert!(bodies(&mut bob).await.is_empty());
+    server.stop().await;
+}

@@ -65,6 +65,9 @@ impl Router {
         match rules::message(kind, address, account) {
             MessageRule::MostAvailable => {
                 let most = prioritised().filter(|(priority, _)| Some(*priority) == highest);
+                if most.clone().any(|(_, session)| session.is_opening()) {
+                    return self.after_opening(resources.clone(), stanza);
+                }
                 self.to_each(most.map(|(_, session)| session), stanza, Self::to_account_without_closed)
             }
             MessageRule::AllNonNegative => {

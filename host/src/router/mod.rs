@@ -25,6 +25,7 @@ mod hooks;
 mod iqs;
 mod lanes;
 mod modules;
+mod opening;
 mod outbound;
 mod outside;
 mod presence;
@@ -44,6 +45,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 pub use contacts::Among;
 pub use counts::RouterCounts;
@@ -131,6 +133,8 @@ struct Inner {
     pending: PendingIqs,
     lanes: Lanes,
     counts: Counts,
+    /// Told when a session is no longer opening.
+    opened: Notify,
 }
 
 impl Router {
@@ -151,6 +155,7 @@ impl Router {
             pending: PendingIqs::new(parts.pending_iqs),
             lanes: Lanes::default(),
             counts: Counts::default(),
+            opened: Notify::new(),
         };
         let router = Self { inner: Arc::new(inner) };
         router.sessions().observe(Arc::new(sessions::Observer(Arc::downgrade(&router.inner))));

@@ -24,13 +24,19 @@ impl Router {
             show: shown(presence.show),
             ..PresenceChanged::default()
         };
+        let opening = self.opening(session, presence.priority);
         let Ok(before) = session.set_presence(presence) else { return Routing::done() };
         let initial = before.is_none();
         let was_priority = before.map(|presence| presence.priority);
         let args = PresenceChanged { was_available: !initial, was_priority, ..args };
         let own = self.tell_own(session, &stanza, initial);
         let contacts = self.tell_available(session, &stanza, initial);
-        Routing::all([own, contacts, self.tell_modules(session, stanza, args)])
+        let told = self.tell_modules(session, stanza, args);
+        let told = match opening {
+            Some(opening) => opening.until(told),
+            None => told,
+        };
+        Routing::all([own, contacts, told])
     }
 
     fn tell_own(&self, session: &Arc<Session>, stanza: &Stanza, initial: bool) -> Routing {

@@ -29,6 +29,7 @@ pub struct Session {
     info: ArcSwap<SessionInfo>,
     live: AtomicBool,
     interested: AtomicBool,
+    opening: AtomicBool,
     /// Its client is gone and may come back.
     detached: AtomicBool,
     /// Nobody looks at its client (XEP-0352).
@@ -62,6 +63,7 @@ impl Session {
             info: ArcSwap::from_pointee(parts.info),
             live: AtomicBool::new(true),
             interested: AtomicBool::new(false),
+            opening: AtomicBool::new(false),
             detached: AtomicBool::new(false),
             inactive: AtomicBool::new(false),
             closed_for: OnceLock::new(),
@@ -160,6 +162,17 @@ impl Session {
     /// It has asked for the roster.
     pub fn set_interested(&self) {
         self.interested.store(true, Ordering::Release);
+    }
+
+    /// Whether it has just begun to take messages, and modules are about to give it those that they have kept: what is
+    /// sent now comes after them.
+    pub fn is_opening(&self) -> bool {
+        self.opening.load(Ordering::Acquire)
+    }
+
+    /// Begins or ends that time.
+    pub fn set_opening(&self, opening: bool) {
+        self.opening.store(opening, Ordering::Release);
     }
 
     /// Why the server closed it, if it did.

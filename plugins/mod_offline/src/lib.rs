@@ -28,6 +28,9 @@ const PAGE: usize = 50;
 /// How often messages are looked for that are too old.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 const DAY_MS: i64 = 24 * 3600 * 1000;
+/// How often, and for how long, a session that took not everything is asked again.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+const RETRIES: usize = 240;
 /// Later than every message.
 const FOR_EVER: i64 = i64::MAX / 1000;
 
@@ -47,6 +50,13 @@ pub struct Offline {
     host: Host,
     options: Options,
     turns: Turns,
+}
+
+/// How much of what was kept a session took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivered {
+    All,
+    Some,
 }
 
 impl Module for Offline {
@@ -138,17 +148,48 @@ impl Offline {
         }
         let (this, session) = (Arc::clone(self), notice.jid.clone().into_owned());
         Soon::later(async move {
-            let bare = session.bare();
-            let _turn = this.turns.take(bare.as_str()).await;
-            if let Err(error) = this.deliver(&session).await {
-                error!(this.host.about(&session), "kept messages could not be delivered: {error}");
+            match this.in_turn(&session).await {
+                Ok(Delivered::All) => {}
+                Ok(Delivered::Some) => this.go_on_later(session),
+                Err(error) => {
+                    error!(this.host.about(&session), "kept messages could not be delivered: {error}");
+                }
             }
             Chain::Continue
         })
     }
 
+    async fn in_turn(&self, session: &Jid<'_>) -> Result<Delivered, HostError> {
+        let _turn = self.turns.take(session.bare().as_str()).await;
+        self.deliver(session).await
+    }
+
+    /// A mailbox is bounded, and a client that was away for long reads as fast as its line allows: what is left follows
+    /// as soon as there is room, and stays kept when the session ends before.
+    fn go_on_later(self: &Arc<Self>, session: Jid<'static>) {
+        let this = Arc::clone(self);
+        let spawned = self.host.spawn(async move {
+            for _ in 0..RETRIES {
+                if this.host.sleep(RETRY_AFTER).await.is_err() {
+                    return;
+                }
+                let here = this.host.sessions_of(&session).await.unwrap_or_default();
+                if !here.iter().any(|other| session == *other.jid.as_str()) {
+                    return;
+                }
+                match this.in_turn(&session).await {
+                    Ok(Delivered::Some) => {}
+                    Ok(Delivered::All) | Err(_) => return,
+                }
+            }
+        });
+        if let Err(error) = spawned {
+            warn!(self.host, "kept messages wait for the next login: {error}");
+        }
+    }
+
     /// Gives a session what is kept for its account, oldest first, as far as it takes it. To be called in turn.
-    async fn deliver(&self, session: &Jid<'_>) -> Result<(), HostError> {
+    async fn deliver(&self, session: &Jid<'_>) -> Result<Delivered, HostError> {
         let account = session.bare();
         loop {
             let query = Query { limit: Some(PAGE), ..Query::default() };
@@ -161,8 +202,11 @@ impl Offline {
                 done.push(item.id.clone());
             }
             self.archive().remove(account.as_str(), &done).await?;
-            if page.complete || done.len() < page.items.len() {
-                return Ok(());
+            if done.len() < page.items.len() {
+                return Ok(Delivered::Some);
+            }
+            if page.complete {
+                return Ok(Delivered::All);
             }
         }
     }

@@ -7,7 +7,13 @@ use crate::plugin::instance::Instance;
 use moult_plugin_api::manifest::Manifest;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A call of one module of the transaction may wait for a hook of another one that is frozen already: then neither moves
+/// until the first is thawed. So the freeze is first tried for a short time, and all go on in between.
+const SHORT_TRIES: usize = 2;
+const SHORT_PATIENCE: Duration = Duration::from_millis(200);
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// Old instances held still. Dropped without `done`, it lets all of them go on.
 #[derive(Default)]
@@ -59,29 +65,51 @@ pub(super) async fn hand_over(
     config: &Config,
     give_up: bool,
 ) -> Result<Frozen, ModuleError> {
-    let mut frozen = Frozen::default();
     let stateful =
         pairs.iter().filter(|(old, new)| old.manifest.state.is_some() && new.manifest.state.is_some());
     let stateful: Vec<_> =
         stateful.flat_map(|(old, new)| same_slot(&old.instances, &new.instances)).collect();
+    for _ in 0..SHORT_TRIES {
+        let patience = SHORT_PATIENCE.min(config.modules.freeze_deadline);
+        if let Ok((frozen, still)) = freeze_all(&stateful, patience, false).await {
+            return export_all(&still, config).await.map(|()| frozen);
+        }
+        tokio::time::sleep(BETWEEN_TRIES).await;
+    }
+    let (frozen, still) = freeze_all(&stateful, config.modules.freeze_deadline, give_up).await?;
+    export_all(&still, config).await.map(|()| frozen)
+}
+
+type Pair<'a> = (&'a Arc<Instance>, &'a Arc<Instance>);
+
+/// Freezes the old instance of each pair, one after the other; the pairs whose state can be handed over.
+async fn freeze_all<'a>(
+    pairs: &[Pair<'a>],
+    patience: Duration,
+    give_up: bool,
+) -> Result<(Frozen, Vec<Pair<'a>>), ModuleError> {
+    let mut frozen = Frozen::default();
     let mut still = Vec::new();
-    for (old, new) in stateful {
-        match freeze(old, config, &mut frozen).await {
+    for &(old, new) in pairs {
+        match freeze(old, patience, &mut frozen).await {
             Ok(()) => still.push((old, new)),
             Err(error) if give_up => tracing::warn!("{error}; its state is given up"),
             Err(error) => return Err(error),
         }
     }
-    for (old, new) in still {
+    Ok((frozen, still))
+}
+
+async fn export_all(pairs: &[Pair<'_>], config: &Config) -> Result<(), ModuleError> {
+    for (old, new) in pairs {
         let deadline = config.modules.freeze_deadline;
         let Some(state) = old.export(config.modules.state_limit, deadline).await? else { continue };
         new.import(&state, deadline).await?;
     }
-    Ok(frozen)
+    Ok(())
 }
 
-async fn freeze(old: &Arc<Instance>, config: &Config, frozen: &mut Frozen) -> Result<(), ModuleError> {
-    let deadline = config.modules.freeze_deadline;
+async fn freeze(old: &Arc<Instance>, deadline: Duration, frozen: &mut Frozen) -> Result<(), ModuleError> {
     frozen.instances.push((Arc::clone(old), Instant::now()));
     old.freeze(deadline).await.map_err(|left| {
         let reason = format!("{left} of its calls did not end within {} ms", deadline.as_millis());

@@ -5,6 +5,7 @@ mod delivery;
 mod ends;
 mod hooks;
 mod iqs;
+mod opening;
 mod order;
 mod presence;
 mod tables;
