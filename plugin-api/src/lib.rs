@@ -57,9 +57,9 @@ pub mod prelude {
     pub use crate::sdk::hooks::{Chain, Collect, Packet, Taken, Urgency};
     pub use crate::sdk::{
         Among, CommandError, CommandFailure, CommandSpec, Condition, DiscoQuestion, Element, Flow, Host,
-        HostError, HttpAuth, HttpRequest, HttpResponse, HttpSpec, Iq, IqReply, IqSpec, Jid, Level, LogTarget,
-        Logger, Module, Registration, Reload, Request, Service, Soon, Stanza, StanzaError, Started, Stop,
-        StopReason, Target, Tick, deferred, ns,
+        HostError, HttpAuth, HttpRequest, HttpResponse, HttpSpec, Iq, IqReply, IqSpec, Jid, Level, Live,
+        LogTarget, Logger, Module, Registration, Reload, Request, Service, Soon, Stanza, StanzaError,
+        Started, Stop, StopReason, Target, Tick, deferred, ns,
     };
     pub use crate::{critical, debug, error, export_module, info, module_options, trace, warn};
 }

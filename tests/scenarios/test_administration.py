@@ -8,7 +8,7 @@ from moult import DOMAIN, Scenario
 
 MODULES = ["mod_disco", "mod_adhoc", "mod_announce"]
 # The section of the vhost is the last one of the harness's configuration.
-ADMINS = f'admins = ["alice@{DOMAIN}"]\n'
+ADMINS = f'admins = ["alice@{DOMAIN}"]\n[vhost."second.example"]\n'
 ADMIN = "http://jabber.org/protocol/admin#"
 
 
@@ -76,6 +76,8 @@ class Administration(Scenario):
         error = await self.bob.message_from(f"{DOMAIN}/announce/online", event="message_error")
         self.assertEqual(error["error"]["condition"], "forbidden")
         await self.server.ctl("announce_motd_update", DOMAIN, "Welcome", "Be kind.")
+        # The instance of the other vhost takes this one.
+        await self.server.ctl("announce_motd_update", "second.example", "Welcome", "You are elsewhere.")
         self.server.install("mod_announce", variant=1)
         await self.server.ctl("update", "mod_announce")
         bodies = []

@@ -103,7 +103,7 @@ impl AdHoc {
             }
         }
         let value = if answers.len() == 1 { answers.remove(0) } else { Value::Array(answers) };
-        let shown = show::of(&value, self.options.max_rows);
+        let shown = show::of(&value, self.options.get().max_rows);
         Ok(reply(node, session, "completed").with_children(shown))
     }
 }

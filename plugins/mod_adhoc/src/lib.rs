@@ -32,7 +32,7 @@ module_options! {
 #[derive(Debug)]
 pub struct AdHoc {
     host: Host,
-    options: Options,
+    options: Live<Options>,
 }
 
 impl Module for AdHoc {
@@ -42,7 +42,14 @@ impl Module for AdHoc {
         host.on_iq(IqSpec::new(NS).parallel_n(8), Self::answer)?;
         host.on_disco_items(50, Self::items)?;
         host.on_disco_info(50, Self::info)?;
-        Started::running(Self { host: host.clone(), options })
+        Started::running(Self { host: host.clone(), options: Live::new(options) })
+    }
+
+    fn on_reload(&self, options: Options, changed: bool) -> Result<Reload, Stop> {
+        if changed {
+            self.options.set(options);
+        }
+        Ok(Reload::Done)
     }
 }
 

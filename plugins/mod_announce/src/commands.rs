@@ -107,8 +107,8 @@ impl Announce {
         if text.body.trim().is_empty() {
             return Err(CommandError::bad_request("An announcement needs a text."));
         }
-        if text.body.chars().count() + text.subject.chars().count() > self.options.max_length {
-            let text = format!("An announcement has {} characters at most.", self.options.max_length);
+        if text.body.chars().count() + text.subject.chars().count() > self.options.get().max_length {
+            let text = format!("An announcement has {} characters at most.", self.options.get().max_length);
             return Err(CommandError::bad_request(text));
         }
         Ok(text)

@@ -35,7 +35,7 @@ module_options! {
 #[derive(Debug)]
 pub struct Announce {
     host: Host,
-    options: Options,
+    options: Live<Options>,
     queue: Mutex<Queue>,
     motd: Mutex<Option<Arc<Motd>>>,
 }
@@ -51,7 +51,7 @@ impl Module for Announce {
         let motd = motd::stored(host).wait()?;
         Started::running(Self {
             host: host.clone(),
-            options,
+            options: Live::new(options),
             queue: Mutex::default(),
             motd: Mutex::new(motd.map(Arc::new)),
         })
@@ -73,6 +73,13 @@ impl Module for Announce {
         // The message of the day may have changed since this generation began.
         *self.motd() = motd::stored(&self.host).wait()?.map(Arc::new);
         Ok(())
+    }
+
+    fn on_reload(&self, options: Options, changed: bool) -> Result<Reload, Stop> {
+        if changed {
+            self.options.set(options);
+        }
+        Ok(Reload::Done)
     }
 }
 

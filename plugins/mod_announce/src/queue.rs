@@ -51,7 +51,7 @@ impl Announce {
         let count = recipients.len();
         {
             let mut queue = self.queue();
-            if queue.len().saturating_add(count) > self.options.max_waiting {
+            if queue.len().saturating_add(count) > self.options.get().max_waiting {
                 return Err(CommandError::new(503, "Too many recipients of announcements wait already."));
             }
             queue

@@ -44,7 +44,7 @@ module_options! {
 #[derive(Debug)]
 pub struct Blocking {
     host: Host,
-    options: Options,
+    options: Live<Options>,
     rules: RwLock<Rules>,
     /// Full JIDs of clients that asked for their list: they are told of changes (XEP-0191 3.3).
     told: Mutex<BTreeSet<String>>,
@@ -72,7 +72,7 @@ impl Module for Blocking {
         host.on_user_removed(50, Self::removed)?;
         let this = Self {
             host: host.clone(),
-            options,
+            options: Live::new(options),
             rules: RwLock::new(Rules::from_lists(stored_lists(host)?)),
             told: Mutex::default(),
             hidden: Mutex::default(),
@@ -97,6 +97,13 @@ impl Module for Blocking {
         *self.hidden() = state.hidden;
         self.replace_rules(Rules::from_lists(stored_lists(&self.host)?));
         Ok(self.adjust_gate()?)
+    }
+
+    fn on_reload(&self, options: Options, changed: bool) -> Result<Reload, Stop> {
+        if changed {
+            self.options.set(options);
+        }
+        Ok(Reload::Done)
     }
 }
 

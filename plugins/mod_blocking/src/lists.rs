@@ -40,8 +40,8 @@ impl Blocking {
         let owner = iq.from().bare();
         let mut list = self.rules().of(owner.as_str()).cloned().unwrap_or_default();
         list.extend(items.iter().cloned());
-        if list.len() > self.options.max_items {
-            let text = format!("{} addresses can be blocked", self.options.max_items);
+        if list.len() > self.options.get().max_items {
+            let text = format!("{} addresses can be blocked", self.options.get().max_items);
             return Err(StanzaError::new(Condition::ResourceConstraint, text));
         }
         let seeing = self.seeing(&owner).await;

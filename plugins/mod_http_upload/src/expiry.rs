@@ -38,7 +38,7 @@ impl Upload {
             warn!(self.host, "the slot {token} cannot be read; it is left alone");
             return false;
         };
-        let expire = i64::try_from(self.options.expire.as_millis()).unwrap_or(i64::MAX);
+        let expire = i64::try_from(self.options.get().expire.as_millis()).unwrap_or(i64::MAX);
         let is_old = expire > 0 && now_ms().saturating_sub(slot.at) > expire;
         let is_unused = !slot.stored && !self.is_waiting(&slot);
         if !is_old && !is_unused {

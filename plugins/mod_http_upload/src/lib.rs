@@ -56,7 +56,7 @@ module_options! {
 #[derive(Debug)]
 pub struct Upload {
     host: Host,
-    options: Options,
+    options: Live<Options>,
     files: Files,
     /// The public address, without a slash at its end.
     url: String,
@@ -82,7 +82,22 @@ impl Module for Upload {
         host.on_http_path(&HttpSpec::new(path.as_str(), HttpAuth::None).max_body(longest), Self::http)?;
         host.every(SWEEP_INTERVAL, |this: Arc<Upload>, _: Tick| async move { this.sweep().await })?;
         host.on_user_removed(50, Self::removed)?;
-        Started::running(Self { host: host.clone(), options, files, url, path })
+        Started::running(Self { host: host.clone(), options: Live::new(options), files, url, path })
+    }
+
+    /// Where the service and its files are is decided at the start, and so is how much the HTTP server takes.
+    fn on_reload(&self, options: Options, changed: bool) -> Result<Reload, Stop> {
+        let place = |options: &Options| {
+            let Options { host, docroot, path, url, max_size, .. } = options;
+            [host.clone(), docroot.clone(), path.clone(), url.clone(), max_size.to_string()]
+        };
+        if place(&options) != place(&self.options.get()) {
+            return Ok(Reload::Restart);
+        }
+        if changed {
+            self.options.set(options);
+        }
+        Ok(Reload::Done)
     }
 }
 

@@ -75,7 +75,7 @@ impl Upload {
         let identity = Element::new("identity")
             .with_attr("category", "store")
             .with_attr("type", "file")
-            .with_attr("name", self.options.name.as_str());
+            .with_attr("name", self.options.get().name.as_str());
         let field = |var: &str, value: &str| {
             Element::new("field").with_attr("var", var).with_child(Element::new("value").with_text(value))
         };
@@ -83,7 +83,7 @@ impl Upload {
             .with_ns(ns::DATA_FORMS)
             .with_attr("type", "result")
             .with_child(field("FORM_TYPE", NS).with_attr("type", "hidden"))
-            .with_child(field("max-file-size", &self.options.max_size.to_string()));
+            .with_child(field("max-file-size", &self.options.get().max_size.to_string()));
         Element::new("query")
             .with_ns(ns::DISCO_INFO)
             .with_child(identity)
@@ -105,12 +105,12 @@ impl Upload {
         if !is_media_type(kind) {
             return Err(StanzaError::bad_request("the content type is none").into());
         }
-        if size > self.options.max_size {
+        if size > self.options.get().max_size {
             return Err(self.too_large());
         }
         let owner = asker.bare().as_str().to_owned();
         let (bytes, files) = self.used(&owner).await?;
-        if bytes.saturating_add(size) > self.options.quota || files >= self.options.max_files {
+        if bytes.saturating_add(size) > self.options.get().quota || files >= self.options.get().max_files {
             return Err(self.full());
         }
         let slot =
@@ -121,7 +121,7 @@ impl Upload {
     }
 
     fn too_large(&self) -> Refusal {
-        let limit = Element::new("max-file-size").with_text(self.options.max_size.to_string());
+        let limit = Element::new("max-file-size").with_text(self.options.get().max_size.to_string());
         let more = Element::new("file-too-large").with_ns(NS).with_child(limit);
         let error = StanzaError::new(Condition::NotAcceptable, "The file is too large.");
         Refusal { error, more: Some(more) }
@@ -129,7 +129,7 @@ impl Upload {
 
     /// XEP-0363 5: when a later try may do better. Unused slots go first, files when they are old.
     fn full(&self) -> Refusal {
-        let lifetime = i64::try_from(self.options.slot_lifetime.as_millis()).unwrap_or(i64::MAX);
+        let lifetime = i64::try_from(self.options.get().slot_lifetime.as_millis()).unwrap_or(i64::MAX);
         let later = date_time_ms(now_ms().saturating_add(lifetime));
         let mut error = StanzaError::new(Condition::ResourceConstraint, "You keep as much as you may.");
         error.kind = ErrorType::Wait;

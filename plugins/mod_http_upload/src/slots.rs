@@ -76,7 +76,7 @@ impl Upload {
     }
 
     pub(crate) fn is_waiting(&self, slot: &Slot) -> bool {
-        let lifetime = i64::try_from(self.options.slot_lifetime.as_millis()).unwrap_or(i64::MAX);
+        let lifetime = i64::try_from(self.options.get().slot_lifetime.as_millis()).unwrap_or(i64::MAX);
         !slot.stored && now_ms().saturating_sub(slot.at) <= lifetime
     }
 

@@ -147,6 +147,15 @@ fn size_number_and_sum_of_files_are_limited() {
 }
 
 #[test]
+fn limits_change_without_a_restart_and_places_with_one() {
+    let (host, module, folder) = server("{}");
+    assert_eq!(module.reload(&with_folder(&folder, r#"{"quota": 1024}"#), true), Ok(Reload::Done));
+    let full = request(&host, &module, ALICE, "filename='a' size='1025'");
+    assert_eq!(condition(&full), Condition::ResourceConstraint);
+    assert_eq!(module.reload(&with_folder(&folder, r#"{"path": "/files"}"#), true), Ok(Reload::Restart));
+}
+
+#[test]
 fn senseless_requests_and_strangers_are_refused() {
     let (host, module, _folder) = server("{}");
     for attributes in [

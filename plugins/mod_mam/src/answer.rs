@@ -15,7 +15,7 @@ impl Mam {
     pub(crate) async fn page(&self, iq: &Iq<'_>, payload: &Element) -> Result<Element, StanzaError> {
         let wanted = Wanted::read(payload)?;
         let owner = iq.to().bare();
-        let limit = wanted.max.unwrap_or(self.options.page).min(self.options.max_page);
+        let limit = wanted.max.unwrap_or(self.options.get().page).min(self.options.get().max_page);
         let page = match &wanted.with {
             Some(with) if !with.is_bare() && limit > 0 => self.filtered(&owner, &wanted, with, limit).await?,
             _ => self.archive().query(owner.as_str(), &wanted.to_query(limit)).await?,
@@ -36,7 +36,7 @@ impl Mam {
         with: &Jid<'_>,
         limit: usize,
     ) -> Result<Page, StanzaError> {
-        let mut query = wanted.to_query(self.options.max_page);
+        let mut query = wanted.to_query(self.options.get().max_page);
         let mut found: Vec<Item> = Vec::new();
         for _ in 0..MAX_READS {
             let page = self.archive().query(owner.as_str(), &query).await?;

@@ -50,7 +50,7 @@ module_options! {
 #[derive(Debug)]
 pub struct Mam {
     host: Host,
-    options: Options,
+    options: Live<Options>,
     known: Mutex<Known>,
 }
 
@@ -63,11 +63,18 @@ impl Module for Mam {
         host.on_user_send_packet(50, deferred(Self::sent))?;
         host.on_filter_packet(50, deferred(Self::received))?;
         host.on_user_removed(50, Self::removed)?;
-        if !options.retention.is_zero() {
-            host.every(PURGE_INTERVAL, |this: Arc<Mam>, _: Tick| async move { this.purge().await })?;
-        }
+        host.every(PURGE_INTERVAL, |this: Arc<Mam>, _: Tick| async move { this.purge().await })?;
         commands::register(host)?;
-        Started::running(Self { host: host.clone(), options, known: Mutex::default() })
+        Started::running(Self { host: host.clone(), options: Live::new(options), known: Mutex::default() })
+    }
+
+    fn on_reload(&self, options: Options, changed: bool) -> Result<Reload, Stop> {
+        if changed {
+            self.options.set(options);
+            // Who has not chosen is remembered with the default of before.
+            *self.known() = Known::default();
+        }
+        Ok(Reload::Done)
     }
 }
 
@@ -104,7 +111,10 @@ impl Mam {
     }
 
     async fn purge(&self) {
-        let retention = i64::try_from(self.options.retention.as_millis()).unwrap_or(i64::MAX);
+        let retention = i64::try_from(self.options.get().retention.as_millis()).unwrap_or(i64::MAX);
+        if retention == 0 {
+            return;
+        }
         match self.archive().delete("", now_ms().saturating_sub(retention)).await {
             Ok(0) => {}
             Ok(deleted) => info!(self.host, "{deleted} archived messages were old enough to be deleted"),

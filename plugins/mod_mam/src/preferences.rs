@@ -121,7 +121,7 @@ impl Mam {
             return Ok(Arc::clone(known));
         }
         let stored: Option<Preferences> = self.preferences().get_json(account.as_str()).await?;
-        let default = || Choice::from_name(&self.options.default).unwrap_or(Choice::Always);
+        let default = || Choice::from_name(&self.options.get().default).unwrap_or(Choice::Always);
         let preferences = Arc::new(stored.unwrap_or_else(|| Preferences::of_default(default())));
         // A choice made meanwhile is newer than what was read.
         let mut known = self.known();

@@ -275,6 +275,8 @@ fn users_choose_whose_messages_are_archived() {
 fn the_servers_default_holds_for_who_has_not_chosen() {
     let (_host, module) = server(r#"{"default": "never"}"#);
     assert!(ids(&send(&module, ALICE, BOB, &chat("x"))).is_empty());
+    assert_eq!(module.reload("{}", true), Ok(Reload::Done));
+    assert!(!ids(&send(&module, ALICE, BOB, &chat("x"))).is_empty());
 }
 
 #[test]

@@ -29,7 +29,7 @@ module_options! {
 #[derive(Debug)]
 pub struct Private {
     host: Host,
-    options: Options,
+    options: Live<Options>,
 }
 
 /// Arguments of the commands.
@@ -61,7 +61,14 @@ impl Module for Private {
             .arg("host", "host", "On which vhost")
             .arg("element", "string", "The element as XML");
         host.command(&set.tag("private"), Self::command_set)?;
-        Started::running(Self { host: host.clone(), options })
+        Started::running(Self { host: host.clone(), options: Live::new(options) })
+    }
+
+    fn on_reload(&self, options: Options, changed: bool) -> Result<Reload, Stop> {
+        if changed {
+            self.options.set(options);
+        }
+        Ok(Reload::Done)
     }
 }
 
@@ -101,8 +108,8 @@ impl Private {
         let mut fields = Vec::new();
         for element in query.elements() {
             let (field, bytes) = (field_of(element)?, element.to_bytes());
-            if bytes.len() > self.options.max_item_size {
-                let text = format!("an element has {} bytes at most", self.options.max_item_size);
+            if bytes.len() > self.options.get().max_item_size {
+                let text = format!("an element has {} bytes at most", self.options.get().max_item_size);
                 return Err(StanzaError::new(Condition::PolicyViolation, text));
             }
             change = change.set(&field, &bytes);
@@ -112,8 +119,8 @@ impl Private {
         fields.extend(stored.into_keys());
         fields.sort_unstable();
         fields.dedup();
-        if fields.len() > self.options.max_items {
-            let text = format!("{} elements can be kept", self.options.max_items);
+        if fields.len() > self.options.get().max_items {
+            let text = format!("{} elements can be kept", self.options.get().max_items);
             return Err(StanzaError::new(Condition::ResourceConstraint, text));
         }
         Ok(self.store().update(owner, &change).await?)
@@ -242,6 +249,14 @@ mod tests {
         assert!(set(&module, ALICE, "<a xmlns='urn:a'/><b xmlns='urn:b'/>").is_ok());
         assert_eq!(condition(set(&module, ALICE, "<c xmlns='urn:c'/>")), Condition::ResourceConstraint);
         assert!(set(&module, ALICE, "<b xmlns='urn:b'>new</b>").is_ok());
+    }
+
+    #[test]
+    fn new_limits_hold_without_a_restart() {
+        let (_host, module) = server("{}");
+        assert_eq!(module.reload(r#"{"max_items": 1}"#, true), Ok(Reload::Done));
+        let two = "<a xmlns='urn:a'/><b xmlns='urn:b'/>";
+        assert_eq!(condition(set(&module, ALICE, two)), Condition::ResourceConstraint);
     }
 
     #[test]

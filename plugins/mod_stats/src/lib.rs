@@ -30,7 +30,7 @@ module_options! {
 #[derive(Debug)]
 pub struct Stats {
     host: Host,
-    options: Options,
+    options: Live<Options>,
 }
 
 /// One number: where it comes from and what it counts.
@@ -55,27 +55,31 @@ impl Module for Stats {
     type Options = Options;
 
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
-        if let Some(unknown) = options.names.iter().find(|name| number(name).is_none()) {
-            return Err(Stop::new(format!(
-                "the option `names` names \"{unknown}\", which is no statistic of this module"
-            )));
-        }
+        check(&options)?;
         host.on_iq(IqSpec::new(NS).parallel_n(4), Self::answer)?;
-        Started::running(Self { host: host.clone(), options })
+        Started::running(Self { host: host.clone(), options: Live::new(options) })
+    }
+
+    fn on_reload(&self, options: Options, changed: bool) -> Result<Reload, Stop> {
+        if changed {
+            check(&options)?;
+            self.options.set(options);
+        }
+        Ok(Reload::Done)
     }
 }
 
 impl Stats {
     async fn answer(self: Arc<Self>, iq: Iq<'static>) -> Result<Element, StanzaError> {
         iq.require_get()?;
-        if !self.options.public && iq.from().domain() != self.host.vhost() {
+        if !self.options.get().public && iq.from().domain() != self.host.vhost() {
             return Err(StanzaError::forbidden("statistics are for users of this server"));
         }
         let query = Element::new("query").with_ns(NS);
         let asked: Vec<&Element> = iq.payload()?.elements().collect();
         if asked.is_empty() {
-            let names = self.options.names.iter();
-            return Ok(query.with_children(names.map(|name| stat(name))));
+            let options = self.options.get();
+            return Ok(query.with_children(options.names.iter().map(|name| stat(name))));
         }
         if asked.len() > MAX_NAMES {
             let text = format!("a request names {MAX_NAMES} statistics at most");
@@ -92,7 +96,7 @@ impl Stats {
     }
 
     async fn tell(&self, name: &str) -> Element {
-        let offered = self.options.names.iter().any(|offered| offered == name);
+        let offered = self.options.get().names.iter().any(|offered| offered == name);
         let Some((units, number)) = number(name).filter(|_| offered) else {
             return failed(name, "404", "Not Found");
         };
@@ -117,6 +121,15 @@ impl Stats {
         };
         Ok(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     }
+}
+
+fn check(options: &Options) -> Result<(), Stop> {
+    if let Some(unknown) = options.names.iter().find(|name| number(name).is_none()) {
+        return Err(Stop::new(format!(
+            "the option `names` names \"{unknown}\", which is no statistic of this module"
+        )));
+    }
+    Ok(())
 }
 
 fn number(name: &str) -> Option<(&'static str, Number)> {
@@ -201,5 +214,9 @@ mod tests {
     fn a_name_that_is_none_fails_the_start() {
         let failure = FakeHost::new("example.org").try_start::<Stats>(r#"{"names": ["users"]}"#).err();
         assert!(matches!(failure, Some(StartFailure::Stopped(reason)) if reason.contains("\"users\"")));
+        let (_host, module) = server("{}");
+        assert!(module.reload(r#"{"names": ["users"]}"#, true).is_err());
+        assert_eq!(module.reload(r#"{"public": true}"#, true), Ok(Reload::Done));
+        assert!(ask(&module, "eve@elsewhere/x", "").is_ok());
     }
 }

@@ -41,7 +41,7 @@ module_options! {
 #[derive(Debug)]
 pub struct VCards {
     host: Host,
-    options: Options,
+    options: Live<Options>,
     hashes: Mutex<Hashes>,
 }
 
@@ -56,7 +56,18 @@ impl Module for VCards {
             host.on_user_send_packet(50, deferred(Self::sent))?;
         }
         commands::register(host)?;
-        Started::running(Self { host: host.clone(), options, hashes: Mutex::default() })
+        Started::running(Self { host: host.clone(), options: Live::new(options), hashes: Mutex::default() })
+    }
+
+    /// Whether presence is looked at is decided at the start.
+    fn on_reload(&self, options: Options, changed: bool) -> Result<Reload, Stop> {
+        if options.presence_hash != self.options.get().presence_hash {
+            return Ok(Reload::Restart);
+        }
+        if changed {
+            self.options.set(options);
+        }
+        Ok(Reload::Done)
     }
 }
 
@@ -72,11 +83,11 @@ impl VCards {
     fn of_server(&self, iq: &Iq<'_>) -> Result<Element, StanzaError> {
         iq.require_get()?;
         let card = Element::new("vCard").with_ns(NS);
-        let card = card.with_child(Element::new("FN").with_text(self.options.name.as_str()));
-        if self.options.url.is_empty() {
+        let card = card.with_child(Element::new("FN").with_text(self.options.get().name.as_str()));
+        if self.options.get().url.is_empty() {
             return Ok(card);
         }
-        Ok(card.with_child(Element::new("URL").with_text(self.options.url.as_str())))
+        Ok(card.with_child(Element::new("URL").with_text(self.options.get().url.as_str())))
     }
 
     async fn of_account(self: Arc<Self>, iq: Iq<'static>) -> Result<IqReply, StanzaError> {
@@ -106,8 +117,8 @@ impl VCards {
 
     async fn write(&self, account: &Jid<'_>, card: &Element) -> Result<(), StanzaError> {
         let bytes = card.to_bytes();
-        if bytes.len() > self.options.max_size {
-            let text = format!("a vCard has {} bytes at most", self.options.max_size);
+        if bytes.len() > self.options.get().max_size {
+            let text = format!("a vCard has {} bytes at most", self.options.get().max_size);
             return Err(StanzaError::new(Condition::PolicyViolation, text));
         }
         self.store().set(account.as_str(), &bytes).await?;
