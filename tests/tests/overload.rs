@@ -169,6 +169,44 @@ async fn a_user_who_never_reads_is_let_go_and_the_senders_hear_of_each_message_t
 }
 
 #[tokio::test]
+async fn a_burst_larger_than_the_mailbox_slows_its_sender_down_and_every_message_is_accounted_for() {
+    const BURST: usize = 2_000;
+    let server = server("mailbox_items = 20").start().await;
+    let mut bystanders = Bystanders::of(&server).await;
+    let (mut bob, mut sender) =
+        (server.client("bob").await, server.login("alice").resource("burst").connect().await);
+    let message = |number: usize| format!("<message to='{}' id='{number}'><body/></message>", bob.jid());
+    let burst: String = (0..BURST).map(message).collect();
+    sender.send(burst).await;
+    let (mut arrived, mut refused) = (Vec::new(), Vec::new());
+    while arrived.len() + refused.len() < BURST {
+        tokio::select! {
+            biased;
+            stanza = bob.next_stanza() => arrived.push(number_of(&stanza)),
+            stanza = sender.next_stanza() => refused.push(number_of(&stanza)),
+        }
+    }
+    assert!(arrived.is_sorted(), "in order");
+    // On a machine that stands still for a while some may come back; none is lost or doubled.
+    let mut all = [arrived, refused.clone()].concat();
+    all.sort_unstable();
+    assert_eq!(all, (0..BURST).collect::<Vec<_>>());
+    let counts = &server.ctl_json(&["status"]).await["parts"]["session_manager"];
+    assert!(counts["held_up"].as_u64() > Some(0), "{counts}");
+    eprintln!("{} of {BURST} came back; {counts}", refused.len());
+    bystanders.talk().await;
+    for client in [bob, sender] {
+        client.close().await;
+    }
+    bystanders.leave().await;
+    server.stop().await;
+}
+
+fn number_of(stanza: &moult_tests::Element) -> usize {
+    stanza.attr("id").and_then(|id| id.parse().ok()).expect("each has a number")
+}
+
+#[tokio::test]
 async fn without_descriptors_accepting_pauses_and_sessions_live() {
     let server = server("").start().await;
     let mut bystanders = Bystanders::of(&server).await;

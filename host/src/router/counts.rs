@@ -61,6 +61,8 @@ counters! {
     delivered,
     /// Session manager: stanzas refused by a full mailbox.
     mailbox_full,
+    /// Session manager: stanzas whose sender was held up by a full mailbox.
+    held_up,
     /// Session manager: messages for accounts that no resource took.
     offline,
     /// Session manager: stanzas ignored as RFC 6121 allows.

@@ -1,6 +1,9 @@
 //! Into the mailboxes of sessions.
 
 use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::time::timeout;
 
 use super::{Router, Routing};
 use crate::plugin::call::{Dispatch, HookCall, HookVerdict};
@@ -147,7 +150,7 @@ impl Router {
         self.inner.modules.run_hooks(HookPoint::UserReceivePacket, session.vhost(), call)
     }
 
-    fn push(&self, session: &Session, stanza: Stanza) -> Routing {
+    fn push(&self, session: &Arc<Session>, stanza: Stanza) -> Routing {
         forget_directed(session, &stanza);
         match session.mailbox().push(stanza) {
             Ok(()) => {
@@ -155,9 +158,42 @@ impl Router {
                 Routing::done()
             }
             Err(refused) => match refused.why {
-                Refusal::Full => self.bounce_full(&refused.stanza),
+                Refusal::Full => self.hold_up(session, refused.stanza),
                 Refusal::Closed => self.to_account_without_closed(refused.stanza),
             },
+        }
+    }
+
+    /// Holds a local sender up until there is room, as long as its patience lasts: meanwhile its connection reads nothing, so
+    /// that a burst slows down instead of coming back in pieces. Then the stanza is bounced. A client that is away takes
+    /// nothing, so nobody waits for it.
+    fn hold_up(&self, session: &Arc<Session>, stanza: Stanza) -> Routing {
+        let sender = stanza.from().and_then(|from| self.sessions().find(from));
+        let Some(sender) =
+            sender.filter(|sender| !session.is_detached() && !sender.patience().left().is_zero())
+        else {
+            return self.bounce_full(&stanza);
+        };
+        let (router, session) = (self.clone(), Arc::clone(session));
+        Routing::later(async move { router.push_patiently(&sender, session, stanza).await })
+    }
+
+    async fn push_patiently(&self, sender: &Session, session: Arc<Session>, mut stanza: Stanza) {
+        self.inner.counts.held_up();
+        let patience = sender.patience();
+        loop {
+            let (since, left) = (Instant::now(), patience.left());
+            let moved = timeout(left, session.mailbox().moved()).await;
+            patience.spend(since.elapsed());
+            let refused = match session.mailbox().push(stanza) {
+                Ok(()) => return self.inner.counts.delivered(),
+                Err(refused) => refused,
+            };
+            match refused.why {
+                Refusal::Closed => return self.to_account_without_closed(refused.stanza).await,
+                Refusal::Full if moved.is_err() => return self.bounce_full(&refused.stanza).await,
+                Refusal::Full => stanza = refused.stanza,
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The bounded queue between the router and one connection.
 //!
-//! Promises: a sender never waits; a stanza that is refused comes back to the sender, so that nobody loses it silently;
+//! Promises: a push never waits; a stanza that is refused comes back to the sender, so that nobody loses it silently;
 //! a push onto a queue that already holds something wakes nobody; an empty mailbox owns no buffer beyond its own
 //! allocation.
 //!
@@ -21,6 +21,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
+use tokio::sync::Notify;
 
 use crate::stanza::{IqType, MessageType, Stanza, StanzaType, StreamError, StreamErrorCondition};
 
@@ -121,6 +122,8 @@ struct State {
     bytes: usize,
     waker: Option<Waker>,
     full_since: Option<Instant>,
+    /// For those who wait for room; made by the first of them.
+    room: Option<Arc<Notify>>,
     phase: Phase,
 }
 
@@ -147,7 +150,14 @@ pub struct MailboxReceiver(Arc<Shared>);
 
 /// Makes a mailbox.
 pub fn mailbox(limits: MailboxLimits) -> (MailboxSender, MailboxReceiver) {
-    let state = State { queue: SmallVec::new(), bytes: 0, waker: None, full_since: None, phase: Phase::Open };
+    let state = State {
+        queue: SmallVec::new(),
+        bytes: 0,
+        waker: None,
+        full_since: None,
+        room: None,
+        phase: Phase::Open,
+    };
     let shared = Arc::new(Shared { limits, state: Mutex::new(state) });
     (MailboxSender(shared.clone()), MailboxReceiver(shared))
 }
@@ -180,6 +190,19 @@ impl MailboxSender {
         }
     }
 
+    /// For whoever was refused because it is full: ready when something was taken out since then, or when it is closed.
+    /// Others may have filled it again by then.
+    pub async fn moved(&self) {
+        let moved = {
+            let mut state = self.0.lock();
+            if !matches!(state.phase, Phase::Open) || state.full_since.is_none() {
+                return;
+            }
+            Arc::clone(state.room.get_or_insert_default()).notified_owned()
+        };
+        moved.await;
+    }
+
     /// Asks the connection to close its stream after what is already queued. The first reason counts; says whether it
     /// was this one.
     pub fn close(&self, reason: StreamError) -> bool {
@@ -195,13 +218,14 @@ impl MailboxSender {
     /// Ends the mailbox and gives back, in order, what nobody took: every stanza of its own, and of shared copies the
     /// last one if no other copy was taken.
     pub fn seal(&self) -> Vec<Stanza> {
-        let queue = {
+        let (queue, room) = {
             let mut state = self.0.lock();
             state.phase = Phase::Sealed;
             state.bytes = 0;
             state.waker = None;
-            std::mem::take(&mut state.queue)
+            (std::mem::take(&mut state.queue), state.room.take())
         };
+        tell(room);
         queue.into_iter().filter_map(Entry::undelivered).collect()
     }
 
@@ -251,26 +275,11 @@ impl MailboxReceiver {
     /// order to close comes last, after the queue is empty. Says whether something is left.
     pub fn drain(&mut self, batch: &mut Batch, max_bytes: usize) -> bool {
         let mut state = self.0.lock();
-        let count = state.fitting(max_bytes);
-        state.full_since = None;
-        let mut taken = 0;
-        for entry in state.queue.drain(..count) {
-            taken += weight(&entry.stanza);
-            batch.push(Delivery::Stanza(entry.deliver()));
-        }
-        state.bytes -= taken;
-        if !state.queue.is_empty() {
-            return true;
-        }
-        if state.queue.spilled() {
-            state.queue = SmallVec::new();
-        }
-        if let Phase::Closing(reason) = &mut state.phase
-            && let Some(reason) = reason.take()
-        {
-            batch.push(Delivery::Close(reason));
-        }
-        false
+        let is_left = state.take(batch, max_bytes);
+        let room = state.room.take();
+        drop(state);
+        tell(room);
+        is_left
     }
 }
 
@@ -279,6 +288,9 @@ impl Drop for MailboxReceiver {
         let mut state = self.0.lock();
         state.phase = Phase::Sealed;
         state.waker = None;
+        let room = state.room.take();
+        drop(state);
+        tell(room);
     }
 }
 
@@ -330,6 +342,30 @@ impl State {
         Refusal::Closed
     }
 
+    /// As [`MailboxReceiver::drain`] says.
+    fn take(&mut self, batch: &mut Batch, max_bytes: usize) -> bool {
+        let count = self.fitting(max_bytes);
+        self.full_since = None;
+        let mut taken = 0;
+        for entry in self.queue.drain(..count) {
+            taken += weight(&entry.stanza);
+            batch.push(Delivery::Stanza(entry.deliver()));
+        }
+        self.bytes -= taken;
+        if !self.queue.is_empty() {
+            return true;
+        }
+        if self.queue.spilled() {
+            self.queue = SmallVec::new();
+        }
+        if let Phase::Closing(reason) = &mut self.phase
+            && let Some(reason) = reason.take()
+        {
+            batch.push(Delivery::Close(reason));
+        }
+        false
+    }
+
     fn has_delivery(&self) -> bool {
         !self.queue.is_empty() || matches!(self.phase, Phase::Closing(Some(_)))
     }
@@ -348,9 +384,18 @@ impl State {
 /// Wakes outside the lock.
 fn wake(mut state: MutexGuard<'_, State>) {
     let waker = if state.has_delivery() { state.waker.take() } else { None };
+    let room = if matches!(state.phase, Phase::Open) { None } else { state.room.take() };
     drop(state);
+    tell(room);
     if let Some(waker) = waker {
         waker.wake();
+    }
+}
+
+/// Those who wait for room look again. Outside the lock, too.
+fn tell(room: Option<Arc<Notify>>) {
+    if let Some(room) = room {
+        room.notify_waiters();
     }
 }
 

@@ -13,6 +13,7 @@ mod contacts;
 mod held;
 mod info;
 pub mod mailbox;
+mod patience;
 mod presence;
 #[allow(clippy::module_inception, reason = "the room is named after its subject")]
 mod session;

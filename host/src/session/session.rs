@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 
 use super::info::SessionInfo;
 use super::mailbox::MailboxSender;
+use super::patience::Patience;
 use super::presence::{Directed, Farewell, Presence, PresenceState, SessionEnded};
 use crate::stanza::{Jid, StreamError, StreamErrorCondition};
 
@@ -41,6 +42,7 @@ pub struct Session {
     directed_limit: usize,
     /// Sessions of its vhost.
     pub(super) population: Arc<AtomicUsize>,
+    patience: Patience,
 }
 
 /// What a session is made of.
@@ -71,6 +73,7 @@ impl Session {
             presence: Mutex::default(),
             directed_limit: parts.directed_limit,
             population: parts.population,
+            patience: Patience::default(),
         }
     }
 
@@ -102,6 +105,11 @@ impl Session {
     /// The queue to its connection.
     pub fn mailbox(&self) -> &MailboxSender {
         &self.mailbox
+    }
+
+    /// How long it may be held up by the mailboxes of others.
+    pub fn patience(&self) -> &Patience {
+        &self.patience
     }
 
     /// Facts for commands and logs.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::NoFederation;
-use super::super::testing::{Bench, condition, stanza};
+use super::super::testing::{Bench, Client, condition, stanza};
+use super::super::{NoFederation, Routing};
 use crate::session::{MailboxLimits, SessionLimits};
 use crate::stanza::{IqType, StanzaErrorCondition, StanzaType, StreamError, StreamErrorCondition};
 
@@ -31,6 +31,61 @@ async fn a_full_mailbox_gives_messages_and_requests_back_to_their_sender() {
     assert_eq!(juliet.got().len(), 2, "what was taken stays");
     romeo.send(SAY).await;
     assert_eq!(juliet.got().len(), 1, "room again");
+}
+
+#[tokio::test]
+async fn a_sender_is_held_up_until_the_receiver_takes_something() {
+    let bench = small();
+    let mut romeo = bench.bind("romeo@a.example/x").await;
+    let mut juliet = bench.bind("juliet@b.example/y").await;
+    for _ in 0..2 {
+        romeo.send(SAY).await;
+    }
+    let mut held = say(&bench, &romeo, SAY);
+    assert!(look(&mut held).is_pending(), "there is no room yet");
+    assert_eq!(juliet.got().len(), 2);
+    held.await;
+    assert_eq!(juliet.got().len(), 1);
+    assert!(romeo.got().is_empty(), "nothing came back");
+}
+
+#[tokio::test]
+async fn a_sender_who_is_held_up_hears_of_the_receivers_end() {
+    let bench = small();
+    let mut romeo = bench.bind("romeo@a.example/x").await;
+    let juliet = bench.bind("juliet@b.example/y").await;
+    for _ in 0..2 {
+        romeo.send(SAY).await;
+    }
+    let mut held = say(&bench, &romeo, ASK);
+    assert!(look(&mut held).is_pending(), "there is no room yet");
+    juliet.leave().await;
+    held.await;
+    let answers = romeo.got();
+    assert!(answers.iter().any(|answer| answer.id().as_deref() == Some("q")), "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_sender_without_patience_is_not_held_up() {
+    let bench = small();
+    let mut romeo = bench.bind("romeo@a.example/x").await;
+    let _juliet = bench.bind("juliet@b.example/y").await;
+    for _ in 0..2 {
+        romeo.send(SAY).await;
+    }
+    romeo.session.as_ref().unwrap().patience().spend(Duration::from_secs(2));
+    let mut at_once = say(&bench, &romeo, SAY);
+    assert!(look(&mut at_once).is_ready(), "no patience is left");
+    drop(at_once);
+    assert_eq!(condition(&romeo.got_one()), Some(StanzaErrorCondition::ResourceConstraint));
+}
+
+fn say(bench: &Bench, who: &Client, xml: &str) -> Routing {
+    bench.router.from_session(who.session.as_ref().unwrap(), stanza(xml).with_from(&who.jid()))
+}
+
+fn look(future: &mut (impl Future<Output = ()> + Unpin)) -> std::task::Poll<()> {
+    std::pin::Pin::new(future).poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
 }
 
 #[tokio::test]
