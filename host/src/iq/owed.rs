@@ -7,7 +7,7 @@
 //!
 //! Time is an argument: nothing here waits.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -35,19 +35,43 @@ enum Entry {
 
 struct Slot {
     entry: Entry,
-    at: Instant,
     number: u64,
 }
 
 #[derive(Default)]
 struct State {
-    /// By hash of (id, asked, asker); a keyed hash, so nobody can aim at a collision.
-    slots: HashMap<u64, Slot>,
-    /// When to look at which slot again; the number tells slots of the same moment apart.
-    order: BTreeSet<(Instant, u64, u64)>,
+    /// By hash of (id, asked, asker); a keyed hash, so nobody can aim at a collision, and a fast one of it does here.
+    slots: HashMap<u64, Slot, foldhash::fast::RandomState>,
+    agendas: [Agenda; 3],
     next_number: u64,
     waiting: usize,
 }
+
+/// What a slot waits for. Those of one kind all wait for the same time.
+#[derive(Clone, Copy)]
+enum Term {
+    /// A request for its answer.
+    Request,
+    /// An answer, for another one that must not follow it.
+    Answered,
+    /// Somebody's answer, for the end of the handler's call; or the deadline's, for a late one.
+    Remembered,
+}
+
+/// When to look at which slot again, in that order as long as the deadline is not changed; after a change some are looked
+/// at late by the difference. What its slot has forgotten is passed over when its time has come, or when most are such.
+#[derive(Default)]
+struct Agenda(VecDeque<Due>);
+
+struct Due {
+    at: Instant,
+    key: u64,
+    /// The number its slot had: with another one, or none, this is forgotten.
+    number: u64,
+}
+
+/// An agenda is not cleared of what is forgotten before it is that long.
+const LONG_AGENDA: usize = 64;
 
 /// The table.
 pub struct OwedAnswers {
@@ -71,7 +95,7 @@ impl OwedAnswers {
         if state.waiting >= self.bound {
             return Err(TooManyOwed);
         }
-        state.put(key, Entry::Waiting(request.clone()), now + timeout);
+        state.put(key, Entry::Waiting(request.clone()), Term::Request, now + timeout);
         self.note_length(&state);
         Ok(())
     }
@@ -107,15 +131,15 @@ impl OwedAnswers {
         let mut state = self.lock();
         let (goes_out, next) = match state.entry(key) {
             // A module that answers and then fails would be answered for by the server a moment later.
-            Some(Entry::Waiting(_)) => (true, Some((Entry::Over, now + AFTER_ANSWER))),
+            Some(Entry::Waiting(_)) => (true, Some((Entry::Over, Term::Answered, now + AFTER_ANSWER))),
             Some(Entry::Over) => (false, None),
             Some(Entry::Early) => (true, None),
-            None => (true, Some((Entry::Early, now + remember))),
+            None => (true, Some((Entry::Early, Term::Remembered, now + remember))),
         };
-        if let Some((entry, at)) = next {
+        if let Some((entry, term, at)) = next {
             state.take(key);
             if state.remembered() < self.bound {
-                state.put(key, entry, at);
+                state.put(key, entry, term, at);
             }
             self.note_length(&state);
         }
@@ -130,13 +154,11 @@ impl OwedAnswers {
         }
         let mut overdue = Vec::new();
         let mut state = self.lock();
-        while let Some(&(at, _, key)) = state.order.first()
-            && at <= now
-        {
-            if let Some(Entry::Waiting(request)) = state.take(key) {
+        while let Some((key, entry)) = state.next_due(now) {
+            if let Entry::Waiting(request) = entry {
                 overdue.push(request);
                 if state.remembered() < self.bound {
-                    state.put(key, Entry::Over, now + remember);
+                    state.put(key, Entry::Over, Term::Remembered, now + remember);
                 }
             }
         }
@@ -177,24 +199,83 @@ impl State {
         self.slots.get(&key).map(|slot| &slot.entry)
     }
 
-    fn put(&mut self, key: u64, entry: Entry, at: Instant) {
+    fn put(&mut self, key: u64, entry: Entry, term: Term, at: Instant) {
         self.take(key);
         self.next_number += 1;
         let number = self.next_number;
         self.waiting += usize::from(matches!(entry, Entry::Waiting(_)));
-        self.order.insert((at, number, key));
-        self.slots.insert(key, Slot { entry, at, number });
+        self.slots.insert(key, Slot { entry, number });
+        let agenda = &mut self.agendas[term as usize];
+        agenda.0.push_back(Due { at, key, number });
+        if agenda.0.len() > LONG_AGENDA.max(2 * self.slots.len()) {
+            agenda.0.retain(|due| due.is_on(&self.slots));
+        }
     }
 
     fn take(&mut self, key: u64) -> Option<Entry> {
-        let Slot { entry, at, number } = self.slots.remove(&key)?;
-        self.order.remove(&(at, number, key));
+        let Slot { entry, .. } = self.slots.remove(&key)?;
         self.waiting -= usize::from(matches!(entry, Entry::Waiting(_)));
         Some(entry)
+    }
+
+    /// Takes out the next slot whose time has come.
+    fn next_due(&mut self, now: Instant) -> Option<(u64, Entry)> {
+        loop {
+            let due = self.agendas.iter_mut().find_map(|agenda| agenda.take_due(now))?;
+            if due.is_on(&self.slots) {
+                return self.take(due.key).map(|entry| (due.key, entry));
+            }
+        }
     }
 
     /// Slots that wait for nothing.
     fn remembered(&self) -> usize {
         self.slots.len() - self.waiting
+    }
+}
+
+impl Agenda {
+    fn take_due(&mut self, now: Instant) -> Option<Due> {
+        if self.0.front()?.at <= now { self.0.pop_front() } else { None }
+    }
+}
+
+impl Due {
+    fn is_on(&self, slots: &HashMap<u64, Slot, foldhash::fast::RandomState>) -> bool {
+        slots.get(&self.key).is_some_and(|slot| slot.number == self.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stanza(text: &str) -> Stanza {
+        Stanza::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_is_forgotten_does_not_pile_up() {
+        let (owed, now, minute) = (OwedAnswers::new(10_000), Instant::now(), Duration::from_secs(60));
+        for id in 0..20_000 {
+            let request = stanza(&format!(
+                "<iq type='get' id='{id}' from='a@b.example/c' to='d.example'><q xmlns='x'/></iq>"
+            ));
+            let reply = stanza(&format!("<iq type='result' id='{id}' from='d.example' to='a@b.example/c'/>"));
+            owed.owe(&request, now, minute).unwrap();
+            if id % 2 == 0 {
+                owed.forget(&request);
+            } else {
+                assert!(owed.settle(&reply, now, minute));
+                assert!(!owed.settle(&reply, now, minute), "an answer goes out once");
+            }
+            let state = owed.lock();
+            for agenda in &state.agendas {
+                assert!(agenda.0.len() <= LONG_AGENDA.max(2 * state.slots.len()) + 1);
+            }
+        }
+        assert_eq!(owed.len(), 10_000);
+        assert!(owed.expire(now + AFTER_ANSWER, minute).is_empty());
+        assert!(owed.is_empty());
     }
 }

@@ -114,8 +114,8 @@ fn route(context: &HostContext, from: &str, to: &str, bytes: &[u8]) -> Result<()
         Jid::parse(text).map_err(|e| OpError::new("jid-malformed", format!("{which} '{text}': {e}")))
     };
     let stanza = Stanza::parse(bytes).map_err(|e| OpError::new("bad-request", e.to_string()))?;
-    let stanza = stanza.with_to(&jid(to, "to")?).with_from(&jid(from, "from")?);
-    let stanza = stanza.with_hops(cause::hops().saturating_add(1));
+    let (to, from) = (jid(to, "to")?, jid(from, "from")?);
+    let stanza = stanza.readdressed(Some(from), Some(to)).with_hops(cause::hops().saturating_add(1));
     hub.services().route(&context.origin, stanza)
 }
 
