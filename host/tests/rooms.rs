@@ -32,6 +32,8 @@ const MAY_SEE_OF_THE_CONTRACT: &[(&str, &[&str])] = &[
     ("command", &["manifest"]),
     ("ctl", &["manifest"]),
     ("router", &["hooks"]),
+    // The name of the header by which a module's answer names a file.
+    ("http", &["sdk"]),
     ("plugin", &["abi", "abi_stable", "hooks", "manifest"]),
     ("server", &["abi", "hooks"]),
 ];
