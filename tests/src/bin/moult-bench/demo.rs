@@ -5,16 +5,11 @@
 
 use std::io::Write as _;
 
-use moult_tests::Plugin;
-
 use crate::engine::Engine;
 use crate::error::BenchError;
 use crate::scenario::setup;
 use crate::scenario::traffic::{Traffic, Window};
 use crate::target::{DOMAIN, Needs, Running, moult};
-
-const MODULE: &str = "fixture_counter";
-const COUNT: &str = "<query xmlns='urn:moult:fixture:count'/>";
 
 /// `moult-bench demo`.
 #[derive(Debug, clap::Args)]
@@ -32,16 +27,12 @@ pub struct DemoOptions {
 
 /// Shows it; an error if anybody noticed anything.
 pub fn run(options: &DemoOptions) -> Result<(), BenchError> {
-    let builds = ["fixture_counter_v1", "fixture_counter_v2"]
-        .map(|name| Plugin::built(name).named("libfixture_counter.so"));
-    let needs = Needs { accounts: options.clients, ..Needs::default() };
-    let first = builds[..1].to_vec();
-    let mut server =
-        moult::start_with(&needs, &first, move |number| vec![builds[number % 2].clone()], MODULE)?;
+    let needs = Needs { accounts: options.clients, two_builds: true, ..Needs::default() };
+    let mut server = moult::start(&needs)?;
     let mut engine = Engine::new()?;
     let crowd = setup::available_crowd(&mut engine, &server, 0..options.clients, true)?;
-    setup::require(&mut engine, crowd.ids[0], DOMAIN, COUNT, "the counting module does not answer")?;
-    let mut traffic = Traffic::new(crowd, COUNT);
+    setup::require(&mut engine, crowd.ids[0], DOMAIN, moult::COUNT, "the counting module does not answer")?;
+    let mut traffic = Traffic::new(crowd, moult::COUNT);
     let updater = server.updater.take().ok_or_else(|| BenchError::server("moult", "it cannot be updated"))?;
     let windows = traffic.run(&mut engine, options.rate, updater, options.swaps, |traffic, done| {
         show_progress(traffic, done, options.swaps);

@@ -6,7 +6,7 @@
 mod disciplines;
 mod fan_out;
 mod idle;
-mod iq;
+pub mod iq;
 pub mod lanes;
 mod login;
 mod messages;

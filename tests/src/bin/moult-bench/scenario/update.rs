@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::traffic::{Traffic, Window};
-use super::{Recorder, Settings, iq, micros, setup};
+use super::{Recorder, Settings, micros, setup};
 use crate::engine::Engine;
 use crate::error::BenchError;
 use crate::measure::Meter;
@@ -12,14 +12,15 @@ use crate::target::{DOMAIN, Needs, Target};
 const CLIENTS: usize = 20;
 const RATE: u32 = 1000;
 
-/// Plain connections; the measured module is the one that answers the CPU time.
+/// Plain connections; each build of the measured module says in its answers which it is.
 pub fn run(target: Target, settings: &Settings, recorder: &mut Recorder<'_>) -> Result<(), BenchError> {
-    let mut server = target.start(&Needs { accounts: CLIENTS, ..Needs::default() })?;
+    let mut server = target.start(&Needs { accounts: CLIENTS, two_builds: true, ..Needs::default() })?;
     let updater = server.updater.take().ok_or_else(|| BenchError::Skipped("nothing to update".to_owned()))?;
     let mut engine = Engine::new()?;
     let crowd = setup::available_crowd(&mut engine, &server, 0..CLIENTS, false)?;
-    setup::require(&mut engine, crowd.ids[0], DOMAIN, iq::CPU_TIME, "there is no module to update")?;
-    let mut traffic = Traffic::new(crowd, iq::CPU_TIME);
+    let query = target.updated_query();
+    setup::require(&mut engine, crowd.ids[0], DOMAIN, query, "there is no module to update")?;
+    let mut traffic = Traffic::new(crowd, query);
     let meter = Meter::start(server.pid);
     let windows = traffic.run(&mut engine, RATE, updater, settings.updates, |_, _| {})?;
     let cost = meter.stop();

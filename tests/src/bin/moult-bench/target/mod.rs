@@ -18,6 +18,7 @@ use rustls::ClientConfig;
 
 use crate::engine::LoginPlan;
 use crate::error::BenchError;
+use crate::scenario::iq;
 
 /// Everybody's password.
 pub const PASSWORD: &str = "sesame";
@@ -48,6 +49,8 @@ pub struct Needs {
     pub accounts: usize,
     /// Moult's discipline for mod_cputime; the peers have one way only.
     pub discipline: Option<&'static str>,
+    /// The measured module is one of which there are two builds, each of which says which it is.
+    pub two_builds: bool,
     /// The floor writes to everybody what the first connection sends, instead of relaying between pairs.
     pub fan_out: bool,
     /// The floor ends TLS.
@@ -88,6 +91,14 @@ impl Target {
             Target::Ejabberd => "ejabberd",
             Target::Prosody => "prosody",
             Target::Floor => "floor",
+        }
+    }
+
+    /// What the module answers that [`Needs::two_builds`] asks for. Its answers name their build.
+    pub fn updated_query(self) -> &'static str {
+        match self {
+            Target::Moult => moult::COUNT,
+            Target::Ejabberd | Target::Prosody | Target::Floor => iq::CPU_TIME,
         }
     }
 

@@ -10,8 +10,12 @@ use super::{Needs, Running, Updater};
 use crate::engine::user_name;
 use crate::error::BenchError;
 
-/// The module whose disciplines and updates are measured.
+/// The module whose disciplines are measured.
 const MODULE: &str = "mod_cputime";
+/// The module that is updated: its two builds count requests, hand the count over and say which of them answers.
+pub const COUNTER: &str = "fixture_counter";
+/// What it answers.
+pub const COUNT: &str = "<query xmlns='urn:moult:fixture:count'/>";
 
 /// Limits that a load client from one address would run into.
 const CONFIG: &str = r#"
@@ -28,8 +32,20 @@ const CONFIG: &str = r#"
     login_attempts_per_address = 100000
 "#;
 
-/// Starts it with the modules of the scenarios; the measured one is the one that answers the CPU time.
+/// The two builds of the counter under one file name.
+pub fn counters() -> [Plugin; 2] {
+    ["fixture_counter_v1", "fixture_counter_v2"]
+        .map(|name| Plugin::built(name).named("libfixture_counter.so"))
+}
+
+/// Starts it with the modules of the scenarios; the measured one is the one that answers the CPU time, or the counter where
+/// two builds are needed.
 pub fn start(needs: &Needs) -> Result<Running, BenchError> {
+    if needs.two_builds {
+        let builds = counters();
+        let first = builds[..1].to_vec();
+        return start_with(needs, &first, move |number| vec![builds[number % 2].clone()], COUNTER);
+    }
     let modules = [MODULE, "mod_echo", "mod_ping", "mod_disco", "mod_roster"].map(Plugin::built);
     let measured = modules[0].clone();
     start_with(needs, &modules, move |build| vec![measured.clone().variant(build as u64)], MODULE)
