@@ -9,6 +9,29 @@
 //! warn!(host.about(iq.from()), "too many requests");          // a line about a session
 //! # }
 //! ```
+//!
+//! A line about a session needs the session's JID, and those come with what a handler is given. In the callbacks of a
+//! module's life ([`on_started`](super::Module::on_started) and its like) there is none, so there the module's own logger is
+//! what compiles:
+//!
+//! ```compile_fail,E0061
+//! # use moult_plugin_api::prelude::*;
+//! # struct Chatty { host: Host }
+//! impl Module for Chatty {
+//!     type Options = ();
+//! #   fn start(host: &Host, (): ()) -> Result<Started<Self>, Stop> {
+//! #       Started::running(Self { host: host.clone() })
+//! #   }
+//!     fn on_started(&self) -> Result<(), Stop> {
+//!         info!(self.host.about(), "up");                     // about whom?
+//!         Ok(())
+//!     }
+//! }
+//! ```
+//!
+//! The compiler does not keep a module from making up a JID (`Jid::parse`) or from logging in a handler without naming the
+//! session: the types of a call cannot tell whom a line is about. Lines that would be lost, by `println!` and `dbg!`, are denied by
+//! the lints in the `Cargo.toml` that `moultctl plugin new` writes.
 
 use super::{Host, Jid};
 use crate::abi::v1::level;
