@@ -10,6 +10,7 @@ use aws_lc_rs::error::Unspecified;
 use rustls::ConnectionTrafficSecrets;
 use zeroize::Zeroize;
 
+use super::contexts::KeyNumber;
 use super::secrets::TrafficSecret;
 
 /// The authentication tag's bytes, the same for every suite that is offered.
@@ -20,7 +21,9 @@ const MAX_KEY_BYTES: usize = 32;
 
 /// The key of one direction, and the number of its next record.
 pub(super) struct Key {
-    key: LessSafeKey,
+    context: KeyNumber,
+    algorithm: &'static Algorithm,
+    bytes: [u8; MAX_KEY_BYTES],
     iv: [u8; NONCE_LEN],
     number: u64,
 }
@@ -29,24 +32,29 @@ impl Key {
     /// As rustls gave it up, with the number of its next record.
     pub(super) fn extracted((number, secrets): (u64, ConnectionTrafficSecrets)) -> Result<Self, Unspecified> {
         use ConnectionTrafficSecrets as Secrets;
-        let (algorithm, key, iv): (&'static Algorithm, _, _) = match secrets {
+        let (algorithm, bytes, iv) = match &secrets {
             Secrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv),
             Secrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv),
             Secrets::Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key, iv),
             _ => return Err(Unspecified),
         };
-        let key = LessSafeKey::new(UnboundKey::new(algorithm, key.as_ref())?);
-        Ok(Self { key, iv: iv.as_ref().try_into().map_err(|_| Unspecified)?, number })
+        let mut key = Self::empty(algorithm, number);
+        let bytes = bytes.as_ref().get(..algorithm.key_len()).ok_or(Unspecified)?;
+        key.bytes[..bytes.len()].copy_from_slice(bytes);
+        key.iv = iv.as_ref().try_into().map_err(|_| Unspecified)?;
+        Ok(key)
     }
 
     /// The key of a new traffic secret, for the same suite as this one.
     pub(super) fn successor(&self, secret: &TrafficSecret) -> Result<Self, Unspecified> {
-        let algorithm = self.key.algorithm();
-        let (mut bytes, mut iv) = ([0; MAX_KEY_BYTES], [0; NONCE_LEN]);
-        let key = &mut bytes[..algorithm.key_len()];
-        let made = secret.derive_key(key, &mut iv).and_then(|()| UnboundKey::new(algorithm, key));
-        bytes.zeroize();
-        Ok(Self { key: LessSafeKey::new(made?), iv, number: 0 })
+        let mut key = Self::empty(self.algorithm, 0);
+        secret.derive_key(&mut key.bytes[..self.algorithm.key_len()], &mut key.iv)?;
+        Ok(key)
+    }
+
+    fn empty(algorithm: &'static Algorithm, number: u64) -> Self {
+        let (bytes, iv) = ([0; MAX_KEY_BYTES], [0; NONCE_LEN]);
+        Self { context: KeyNumber::next(), algorithm, bytes, iv, number }
     }
 
     /// The number of the next record.
@@ -56,7 +64,7 @@ impl Key {
 
     /// Whether TLS 1.2 sends half of the nonce along.
     pub(super) fn sends_nonce(&self) -> bool {
-        self.key.algorithm() != &CHACHA20_POLY1305
+        self.algorithm != &CHACHA20_POLY1305
     }
 
     /// The nonce of the next record.
@@ -79,7 +87,8 @@ impl Key {
     pub(super) fn seal(&mut self, aad: &[u8], text: &mut [u8]) -> Result<[u8; TAG_BYTES], Unspecified> {
         let nonce = Nonce::assume_unique_for_key(self.nonce());
         self.number = self.number.checked_add(1).ok_or(Unspecified)?;
-        let tag = self.key.seal_in_place_separate_tag(nonce, Aad::from(aad), text)?;
+        let tag =
+            self.with_context(|context| context.seal_in_place_separate_tag(nonce, Aad::from(aad), text))?;
         tag.as_ref().try_into().map_err(|_| Unspecified)
     }
 
@@ -94,6 +103,21 @@ impl Key {
         let (sealed, tag) = sealed.split_last_chunk::<TAG_BYTES>().ok_or(Unspecified)?;
         let nonce = Nonce::assume_unique_for_key(nonce);
         self.number = self.number.checked_add(1).ok_or(Unspecified)?;
-        self.key.open_separate_gather(nonce, Aad::from(aad), sealed, tag, text)
+        self.with_context(|context| context.open_separate_gather(nonce, Aad::from(aad), sealed, tag, text))
+    }
+
+    fn with_context<R>(
+        &self,
+        work: impl FnOnce(&LessSafeKey) -> Result<R, Unspecified>,
+    ) -> Result<R, Unspecified> {
+        let bytes = &self.bytes[..self.algorithm.key_len()];
+        let make = || Ok(LessSafeKey::new(UnboundKey::new(self.algorithm, bytes)?));
+        self.context.with_context(make, work)?
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
     }
 }

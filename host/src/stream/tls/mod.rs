@@ -13,6 +13,7 @@
 mod binding;
 mod certificate;
 mod certificates;
+mod contexts;
 mod handshake;
 mod keys;
 #[cfg(test)]

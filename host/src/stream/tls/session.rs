@@ -62,7 +62,7 @@ struct Handshaking {
 struct Established {
     records: Records,
     /// Until they are asked for.
-    facts: Option<TlsFacts>,
+    facts: Option<Box<TlsFacts>>,
 }
 
 impl TlsSession {
@@ -130,7 +130,7 @@ impl TlsSession {
     /// Version, suite and channel bindings, given once; `None` until the handshake is complete.
     pub fn take_facts(&mut self) -> Option<TlsFacts> {
         match &mut self.state {
-            State::Established(session) => session.facts.take(),
+            State::Established(session) => session.facts.take().map(|facts| *facts),
             _ => None,
         }
     }
@@ -177,7 +177,7 @@ impl Handshaking {
             }
             if let Some(handshake) = self.begun.take_if(|handshake| handshake.is_complete()) {
                 let (records, facts) = handshake.complete()?;
-                return Ok(Some(Established { records, facts }));
+                return Ok(Some(Established { records, facts: facts.map(Box::new) }));
             }
         }
         self.partial = input.to_vec();
