@@ -4,6 +4,8 @@
 //! generation. An instance is made and ended on the modules runtime, each step with a deadline; whoever calls it holds a
 //! lease of its gate.
 
+mod ending;
+
 use super::bridge::context::{HostContext, Phase};
 use super::bridge::invoke::{self, CallEnd, CallSpec, Called, Code, ModuleTask};
 use super::bridge::reply::{REPLY_LIMIT, ReplyBuf};
@@ -13,9 +15,10 @@ use super::slot::SlotKey;
 use moult_plugin_api::abi::v1::{InstancePtr, call, reply, status};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// How a start ended well.
@@ -79,8 +82,7 @@ pub struct Instance {
     idle_watch: Mutex<Option<JoinHandle<()>>>,
     idle_ms: AtomicU64,
     last_stanza: AtomicU64,
-    /// Whether `STOP` was called.
-    stopping: AtomicBool,
+    ending: ending::Ending,
     dropped: AtomicBool,
 }
 
@@ -94,41 +96,69 @@ impl Instance {
         deadline: Duration,
     ) -> Result<Arc<Self>, ModuleError> {
         let module = context.origin.module.to_string();
-        let key = context.slot.key.clone();
-        let making = runtime.spawn({
-            let (runtime, options) = (runtime.clone(), options.clone());
+        let (made, mut waiting) = oneshot::channel();
+        runtime.spawn({
+            let runtime = runtime.clone();
             async move {
-                let pointer = invoke::create(&code, &context, &options)?;
-                let gate = context.slot.new_gate();
-                let instance = Arc::new(Self {
-                    key,
-                    code,
-                    pointer,
-                    context,
-                    gate,
-                    runtime,
-                    options: Mutex::new(options),
-                    background: AtomicUsize::new(0),
-                    timers: Mutex::default(),
-                    idle_watch: Mutex::default(),
-                    idle_ms: AtomicU64::new(0),
-                    last_stanza: AtomicU64::new(0),
-                    stopping: AtomicBool::new(false),
-                    dropped: AtomicBool::new(false),
-                });
-                instance.context.set_instance(&instance);
-                Ok::<_, CallEnd>(instance)
+                let unheard = made.send(Self::make(code, context, options, runtime));
+                if let Err(Ok(late)) = unheard {
+                    late.end_unheard(deadline).await;
+                }
             }
         });
-        match tokio::time::timeout(deadline, making).await {
-            Ok(Ok(Ok(instance))) => Ok(instance),
-            Ok(Ok(Err(end))) => Err(ModuleError::module(module, Stage::Start, end.reason())),
-            Ok(Err(_)) => Err(ModuleError::server(module, Stage::Start, "its creation was cancelled")),
-            Err(_) => Err(ModuleError::module(
+        let answer = match tokio::time::timeout(deadline, &mut waiting).await {
+            Ok(answer) => answer.ok(),
+            Err(_) => {
+                waiting.close();
+                // It may have come in the very last moment.
+                waiting.try_recv().ok()
+            }
+        };
+        match answer {
+            Some(Ok(instance)) => Ok(instance),
+            Some(Err(end)) => Err(ModuleError::module(module, Stage::Start, end.reason())),
+            None => Err(ModuleError::module(
                 module,
                 Stage::Start,
                 format!("its constructor did not return within {} ms", deadline.as_millis()),
             )),
+        }
+    }
+
+    fn make(
+        code: Code,
+        context: Arc<HostContext>,
+        options: Arc<str>,
+        runtime: Handle,
+    ) -> Result<Arc<Self>, CallEnd> {
+        let pointer = invoke::create(&code, &context, &options)?;
+        let gate = context.slot.new_gate();
+        let instance = Arc::new(Self {
+            key: context.slot.key.clone(),
+            code,
+            pointer,
+            context,
+            gate,
+            runtime,
+            options: Mutex::new(options),
+            background: AtomicUsize::new(0),
+            timers: Mutex::default(),
+            idle_watch: Mutex::default(),
+            idle_ms: AtomicU64::new(0),
+            last_stanza: AtomicU64::new(0),
+            ending: ending::Ending::default(),
+            dropped: AtomicBool::new(false),
+        });
+        instance.context.set_instance(&instance);
+        Ok(instance)
+    }
+
+    /// Its constructor came back when nobody waited for it any more.
+    async fn end_unheard(self: Arc<Self>, deadline: Duration) {
+        if let Err(error) = self.end(StopReason::Failed, deadline).await {
+            tracing::error!("{error}");
+            // It keeps its library, which is told of as one that cannot go.
+            std::mem::forget(self);
         }
     }
 
@@ -165,7 +195,7 @@ impl Instance {
 
     /// The options it runs with, JSON.
     pub fn options(&self) -> Arc<str> {
-        self.options.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.options).clone()
     }
 
     /// Calls it on this thread. The usual way in; `call` decides which instance and which lane.
@@ -222,7 +252,7 @@ impl Instance {
         let end = self.lifecycle(spec, REPLY_LIMIT, Stage::Reload, deadline).await?;
         match end.status {
             status::DONE => {
-                *self.options.lock().unwrap_or_else(PoisonError::into_inner) = options.into();
+                *lock(&self.options) = options.into();
                 Ok(true)
             }
             status::UNSUPPORTED => Ok(false),
@@ -303,45 +333,6 @@ impl Instance {
         self.context.wake_all();
     }
 
-    /// Ends it: background tasks and timers, operations, `STOP`, `drop_instance`. The gate must be retired and empty.
-    /// An error tells what could not be ended in time; then the instance stays, and its library with it.
-    pub async fn end(self: &Arc<Self>, reason: StopReason, deadline: Duration) -> Result<(), ModuleError> {
-        self.context.set_phase(Phase::Ended);
-        self.retire();
-        self.stop_timers();
-        self.context.ops.clear();
-        drop(invoke::early_tasks(self));
-        self.background_ended(deadline).await?;
-        if self.stopping.swap(true, Ordering::AcqRel) {
-            // Tried again: the stop of the first time may have come back meanwhile.
-            let waits = || self.error(Stage::Retire, "its stop has not come back");
-            return self.is_dropped().then_some(()).ok_or_else(waits);
-        }
-        let this = Arc::clone(self);
-        let word = reason.word();
-        let ending = self.runtime().spawn(async move {
-            let spec = Owned { kind: call::STOP, name: word.to_owned(), ..Owned::default() };
-            let end = this.enter_last(&spec).await;
-            if !this.dropped.swap(true, Ordering::AcqRel) {
-                invoke::drop_instance(&this.code, this.pointer);
-            }
-            end
-        });
-        match tokio::time::timeout(deadline, ending).await {
-            Ok(Ok(end)) if end.panicked() => {
-                let generation = self.generation();
-                tracing::warn!(module = %self.key, generation, stage = "stop", reason = end.reason(), "a module panicked");
-                Ok(())
-            }
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(self.error(Stage::Retire, "its stop was cancelled")),
-            Err(_) => Err(self.error(
-                Stage::Retire,
-                format!("it did not stop within {} ms and was cut", deadline.as_millis()),
-            )),
-        }
-    }
-
     /// Whether `drop_instance` has run.
     pub fn is_dropped(&self) -> bool {
         self.dropped.load(Ordering::Acquire)
@@ -369,12 +360,12 @@ impl Instance {
 
     /// Keeps a timer's task, to be stopped with the instance.
     pub fn keep_timer(&self, timer: JoinHandle<()>) {
-        self.timers.lock().unwrap_or_else(PoisonError::into_inner).push(timer);
+        lock(&self.timers).push(timer);
     }
 
     /// Keeps the watch over its idle time instead of the one before.
     pub fn replace_idle_watch(&self, watch: JoinHandle<()>) {
-        let before = self.idle_watch.lock().unwrap_or_else(PoisonError::into_inner).replace(watch);
+        let before = lock(&self.idle_watch).replace(watch);
         if let Some(before) = before {
             before.abort();
         }
@@ -400,37 +391,11 @@ impl Instance {
         self.last_stanza.load(Ordering::Relaxed)
     }
 
-    fn stop_timers(&self) {
-        let timers = std::mem::take(&mut *self.timers.lock().unwrap_or_else(PoisonError::into_inner));
-        timers.iter().for_each(JoinHandle::abort);
-        if let Some(watch) = self.idle_watch.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            watch.abort();
-        }
-    }
-
-    async fn background_ended(&self, deadline: Duration) -> Result<(), ModuleError> {
-        let wait = async {
-            // The tasks were woken by the cut; each of them ends at its next poll.
-            while self.background_count() > 0 {
-                self.context.wake_all();
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(deadline, wait).await.map_err(|_| {
-            self.error(
-                Stage::Retire,
-                format!("{} of its background tasks do not end", self.background_count()),
-            )
-        })
-    }
-
-    /// The last call: past the retired gate, alone.
-    async fn enter_last(self: &Arc<Self>, spec: &Owned) -> CallEnd {
-        invoke::call_last(self, &spec.borrowed()).end().await
-    }
-
     /// A lifecycle call on the modules runtime with a deadline. It passes a frozen gate, because the swap that froze it
-    /// is the one that calls.
+    /// is the one that calls, but not a retired one: what is being ended is called no more.
+    ///
+    /// Its place in the gate is taken before its task exists and is given back when the call has really come back,
+    /// however late: until then nothing of the instance is freed. One that waits is dropped at the deadline.
     fn lifecycle(
         self: &Arc<Self>,
         spec: Owned,
@@ -440,14 +405,17 @@ impl Instance {
     ) -> impl Future<Output = Result<CallEnd, ModuleError>> + Send + use<> {
         let this = Arc::clone(self);
         async move {
-            let running = this.runtime().spawn({
-                let this = Arc::clone(&this);
-                async move { invoke::call_privileged(&this, &spec.borrowed(), limit).end().await }
-            });
-            match tokio::time::timeout(deadline, running).await {
+            let place = Place::take(&this).ok_or_else(|| this.error(stage, "it has been ended"))?;
+            let mut running = this
+                .runtime()
+                .spawn(async move { invoke::call_privileged(&place.0, &spec.borrowed(), limit).end().await });
+            match tokio::time::timeout(deadline, &mut running).await {
                 Ok(Ok(end)) => Ok(end),
                 Ok(Err(_)) => Err(this.error(stage, "the call was cancelled")),
-                Err(_) => Err(this.error(stage, format!("no answer within {} ms", deadline.as_millis()))),
+                Err(_) => {
+                    running.abort();
+                    Err(this.error(stage, format!("no answer within {} ms", deadline.as_millis())))
+                }
             }
         }
     }
@@ -472,6 +440,25 @@ impl Drop for Instance {
     }
 }
 
+/// A place in the gate of an instance for a call of its life that another task makes.
+struct Place(Arc<Instance>);
+
+impl Place {
+    /// `None` when the instance is being ended. The count and the flag are one word: either this sees the end, or the
+    /// end sees this.
+    fn take(instance: &Arc<Instance>) -> Option<Self> {
+        std::mem::forget(instance.gate.enter_privileged());
+        let place = Self(Arc::clone(instance));
+        (!instance.gate.is_retired()).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.gate.leave();
+    }
+}
+
 /// A call's arguments, owned: for calls that run on another task than the one that asks.
 #[derive(Debug, Clone, Default)]
 struct Owned {
@@ -493,6 +480,10 @@ impl Owned {
             ..CallSpec::default()
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn millis(number: i64) -> Duration {

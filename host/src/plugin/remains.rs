@@ -65,6 +65,14 @@ impl Remains {
         }
     }
 
+    /// Adds the code of a generation of which something remains already; gives it back where nothing does.
+    pub fn join(&mut self, key: &Key, code: Code) -> Result<(), Code> {
+        let Some(remain) = self.all.get_mut(key) else { return Err(code) };
+        remain.bytes = code.0.mapped_bytes();
+        remain.code = Some(code);
+        Ok(())
+    }
+
     /// Which there are.
     pub fn keys(&self) -> Vec<Key> {
         self.all.keys().cloned().collect()

@@ -218,7 +218,14 @@ impl Retirements {
         instance.gate().wait_empty(AFTER_CUT).await
     }
 
-    async fn unload(&self, module: String, generation: u64, (library, contexts): Code) -> bool {
+    async fn unload(&self, module: String, generation: u64, code: Code) -> bool {
+        let key = (module.clone(), generation);
+        // What remains of it, an instance that never served, holds its library: no need to wait for that here.
+        let joined = self.remains.lock().await.join(&key, code);
+        let Err((library, contexts)) = joined else {
+            lock(&self.draining).remove(&key);
+            return false;
+        };
         self.note(&module, generation, "its library to be unmapped");
         let library = match last_of(library).await {
             Ok(library) => library,

@@ -114,7 +114,8 @@ impl CallEnd {
         stage_of(self.reply.about)
     }
 
-    fn failed(text: &str) -> Self {
+    /// An end that the host has made.
+    pub fn failed(text: &str) -> Self {
         let mut reply = ReplyBuf::new();
         reply.finish(reply::FAILED, 0, text, "");
         Self { status: status::ERROR, reply }
@@ -288,7 +289,9 @@ pub(super) fn spawn(context: &HostContext, task: TaskPtr) -> u64 {
         };
     }
     match context.instance() {
-        Some(instance) if instance.background_count() < MAX_BACKGROUND_TASKS => {
+        Some(instance)
+            if context.phase() == Phase::Live && instance.background_count() < MAX_BACKGROUND_TASKS =>
+        {
             instance.run_in_background(ModuleTask::new(&instance, task, id, ReplyBuf::new(), Holds::Nothing));
             id
         }

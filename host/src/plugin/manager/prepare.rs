@@ -1,7 +1,7 @@
 //! From a file in the folder to a generation whose instances are ready to serve. Nothing here is visible to anybody.
 
 use super::Manager;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Purge};
 use crate::plugin::bridge::invoke::Code;
 use crate::plugin::core::vhost_of;
 use crate::plugin::error::{ModuleError, Stage};
@@ -88,15 +88,13 @@ impl Manager {
             Ok(Started::Ignored) => {
                 tracing::info!(module = %key, "has nothing to do here");
                 generation.ignored.push(key.clone());
-                instance.end(StopReason::Unload, config.modules.stop_deadline).await
+                self.end_one(generation.number, instance, StopReason::Unload, Purge::Brutal).await;
+                Ok(())
             }
             Err(error) => {
-                let stopped = instance.end(StopReason::Failed, config.modules.stop_deadline).await;
-                if let Err(stuck) = stopped {
-                    tracing::warn!("{stuck}");
-                    // Something of it may still run: neither it nor its library may go.
-                    std::mem::forget(instance);
-                }
+                // Its start may still be running: it is ended when that has come back, and its library stays till then.
+                instance.give_up();
+                self.end_one(generation.number, instance, StopReason::Failed, Purge::Brutal).await;
                 Err(error)
             }
         }

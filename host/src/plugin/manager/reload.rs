@@ -278,7 +278,13 @@ impl Manager {
         self.end_one(generation.number, instance, reason, purge).await;
     }
 
-    async fn end_one(&self, generation: u64, instance: Arc<Instance>, reason: StopReason, purge: Purge) {
+    pub(super) async fn end_one(
+        &self,
+        generation: u64,
+        instance: Arc<Instance>,
+        reason: StopReason,
+        purge: Purge,
+    ) {
         let module = instance.key().module.to_string();
         let leaving = Leaving { module, generation, instances: vec![instance], library: None, reason, purge };
         let _ = self.inner.retirements.begin(leaving).await;
