@@ -50,6 +50,15 @@ pub struct DbInfo {
     pub queued: usize,
 }
 
+/// How a file holds a whole store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The engine's own file.
+    Backup,
+    /// Text that people can read.
+    Dump,
+}
+
 /// An engine.
 pub trait Backend: Send + Sync + 'static {
     /// Applies all of `writes` in order and answers when they are committed, or applies none of them.
@@ -93,6 +102,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Facts about the database.
     fn info(&self) -> Pending<DbInfo>;
+
+    /// Writes everything, as of one moment, into the new file `to`.
+    fn save(&self, to: PathBuf, form: Form) -> Pending<()>;
+
+    /// Puts the content of the file `from` in place of everything, at once or not at all.
+    fn replace(&self, from: PathBuf, form: Form) -> Pending<()>;
 
     /// Commits what is queued and stops writing.
     fn close(&self) -> Pending<()>;

@@ -125,6 +125,14 @@ pub enum StorageError {
         /// The limit.
         limit: usize,
     },
+    /// Operator: a backup or dump cannot be written or read; the store is as it was.
+    #[error("The file {} cannot be used: {reason}.", path.display())]
+    Copy {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The store is being shut down.
     #[error("The store is closed.")]
     Closed,

@@ -33,7 +33,7 @@ pub use archive::{
     Archive, ArchiveDelete, ArchiveId, ArchivePage, ArchiveQuery, Entry, NewEntry, NotAnArchiveId, Timestamp,
     Total,
 };
-pub use backend::{Backend, DbInfo, KeyPage, Pending};
+pub use backend::{Backend, DbInfo, Form, KeyPage, Pending};
 pub use batch::{Batch, Outcome, Write};
 pub use error::StorageError;
 pub use keyval::KeyVal;
@@ -105,6 +105,16 @@ impl Storage {
     /// Facts about the database for `status`, metrics and support requests.
     pub async fn db_info(&self) -> Result<DbInfo, StorageError> {
         self.backend.info().await
+    }
+
+    /// Writes everything, as of one moment, into the new file `to`.
+    pub async fn save(&self, to: &Path, form: Form) -> Result<(), StorageError> {
+        self.backend.save(to.into(), form).await
+    }
+
+    /// Puts the content of the file `from` in place of everything, at once or not at all.
+    pub async fn replace(&self, from: &Path, form: Form) -> Result<(), StorageError> {
+        self.backend.replace(from.into(), form).await
     }
 
     /// Commits what is queued, tidies the files and refuses later writes with [`StorageError::Closed`].

@@ -4,7 +4,7 @@ use super::super::{ArgKind, CommandSpec, ResultKind, Text};
 
 /// The specs, in the order in which help shows them.
 pub(super) fn specs() -> Vec<CommandSpec> {
-    [life(), configuration(), logs(), statistics(), table()].concat()
+    [life(), configuration(), store(), logs(), statistics(), table()].concat()
 }
 
 fn life() -> Vec<CommandSpec> {
@@ -36,6 +36,33 @@ fn configuration() -> Vec<CommandSpec> {
             .optional("out", ArgKind::String, "A file to write it to; only the local control socket may name one.")
             .locally()
             .described("The answer is TOML and could be used as a configuration file."),
+    ]
+}
+
+fn store() -> Vec<CommandSpec> {
+    let saves = |name: &'static str, doc: &'static str| {
+        CommandSpec::new(name, "db", doc)
+            .arg("file", ArgKind::String, "A new file, by its absolute path.")
+            .local()
+            .described("All of it is of one moment; the server goes on meanwhile.")
+    };
+    let replaces = |name: &'static str, doc: &'static str| {
+        CommandSpec::new(name, "db", doc)
+            .arg("file", ArgKind::String, "The file, by its absolute path.")
+            .changing()
+            .local()
+            .described(
+                "Everything in the store is replaced, at once or, where the file cannot be taken, not at all. Sessions \
+                 stay; what modules keep in memory is theirs until they are restarted.",
+            )
+    };
+    vec![
+        saves("backup", "Writes the store (accounts and the data of modules) into a database file."),
+        replaces("restore", "Puts the content of a file made by backup in place of the store's."),
+        saves("dump", "Writes the store as text, one JSON object per row."),
+        replaces("load", "Puts the content of a file made by dump in place of the store's."),
+        CommandSpec::new("db_info", "db", "Shows the store's engine, file, sizes and counters.")
+            .returns(ResultKind::Object),
     ]
 }
 

@@ -47,6 +47,10 @@ fn kind_of_storage(error: &StorageError) -> ErrorKind {
     }
 }
 
+pub(super) fn storage(error: &StorageError) -> CommandError {
+    CommandError::new(kind_of_storage(error), error.to_string())
+}
+
 pub(super) fn rejected(error: &Rejected) -> CommandError {
     let kind = match error {
         Rejected::NoAddress => ErrorKind::BadArgument,

@@ -13,6 +13,7 @@ mod server;
 mod sessions;
 mod stanzas;
 mod statistics;
+mod store;
 #[cfg(test)]
 mod tests;
 mod updates;
@@ -45,6 +46,7 @@ fn handlers(shared: &Arc<Shared>) -> TableBuilder {
         sessions::add,
         stanzas::add,
         statistics::add,
+        store::add,
         updates::add,
         upkeep::add,
     ];

@@ -237,3 +237,23 @@ async fn help_knows_every_command() {
         assert!(names.as_array().unwrap().contains(&json!(spec.name)), "{}", spec.name);
     }
 }
+
+#[tokio::test]
+async fn the_store_is_saved_and_comes_back() {
+    let server = server().await;
+    let file = |name: &str| server.folder.path().join(name).to_str().unwrap().to_owned();
+    for (save, replace) in [("backup", "restore"), ("dump", "load")] {
+        server.value(&["register", "saved", DOMAIN, "a password"]).await;
+        server.value(&[save, &file(save)]).await;
+        server.value(&["unregister", "saved", DOMAIN]).await;
+        server.value(&[replace, &file(save)]).await;
+        let users = server.value(&["registered_users", DOMAIN]).await;
+        assert!(users.as_array().unwrap().contains(&json!("saved")), "{users}");
+        server.value(&["unregister", "saved", DOMAIN]).await;
+        let error = server.run(&[save, &file(save)]).await.unwrap_err();
+        assert!(error.message.contains("exists"), "{error}");
+        assert_eq!(server.run(&[save, "relative"]).await.unwrap_err().kind, ErrorKind::BadArgument);
+        assert!(server.run(&[replace, &file("nowhere")]).await.unwrap_err().message.contains("nowhere"));
+    }
+    assert!(server.value(&["db_info"]).await["bytes"].as_u64() > Some(0));
+}

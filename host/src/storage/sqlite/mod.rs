@@ -13,6 +13,9 @@
 
 mod apply;
 mod archive;
+mod copies;
+#[cfg(test)]
+mod copies_tests;
 #[cfg(test)]
 mod crash_tests;
 mod fault;
@@ -24,12 +27,14 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rusqlite::Connection;
+
 use self::readers::{Asker, Readers};
 use self::schema::Location;
 use self::writer::Writer;
 use super::{
-    AccountRow, ArchiveId, ArchivePage, ArchiveQuery, Backend, DbInfo, Entry, KeyPage, Outcome, Pending,
-    Space, StorageError, Write,
+    AccountRow, ArchiveId, ArchivePage, ArchiveQuery, Backend, DbInfo, Entry, Form, KeyPage, Outcome,
+    Pending, Space, StorageError, Write,
 };
 
 /// What an answered write survives.
@@ -75,7 +80,7 @@ impl Default for Options {
 pub struct Sqlite {
     writer: Writer,
     readers: Readers,
-    path: Option<PathBuf>,
+    location: Location,
     durability: Durability,
 }
 
@@ -97,7 +102,20 @@ impl Sqlite {
         let connection = schema::open_writer(&location, &options)?;
         let writer = Writer::start(connection, lock, &options)?;
         let readers = Readers::start(&options, || schema::open_reader(&location))?;
-        Ok(Sqlite { writer, readers, path: location.path().map(Into::into), durability: options.durability })
+        Ok(Sqlite { writer, readers, location, durability: options.durability })
+    }
+
+    /// On a thread and a connection of its own, because it may take long.
+    fn aside<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> Result<T, StorageError> + Send + 'static,
+    ) -> Pending<T> {
+        let connection = schema::open_reader(&self.location);
+        Box::pin(async move {
+            let connection = connection?;
+            let running = tokio::task::spawn_blocking(move || job(&connection));
+            running.await.unwrap_or_else(|error| Err(StorageError::Failed { reason: error.to_string() }))
+        })
     }
 }
 
@@ -160,12 +178,12 @@ impl Backend for Sqlite {
     fn info(&self) -> Pending<DbInfo> {
         let mut info = DbInfo {
             engine: format!("SQLite {}", rusqlite::version()),
-            path: self.path.clone(),
+            path: self.location.path().map(Into::into),
             schema: schema::VERSION,
-            survives_power_loss: self.path.is_some() && self.durability == Durability::PowerLoss,
+            survives_power_loss: self.location.path().is_some() && self.durability == Durability::PowerLoss,
             bytes: 0,
             free_bytes: 0,
-            wal_bytes: self.path.as_deref().map_or(0, schema::wal_bytes),
+            wal_bytes: self.location.path().map_or(0, schema::wal_bytes),
             commits: self.writer.counters().commits(),
             batches: self.writer.counters().batches(),
             failed: self.writer.counters().failed(),
@@ -176,6 +194,27 @@ impl Backend for Sqlite {
         Box::pin(async move {
             (info.bytes, info.free_bytes) = sizes.await?;
             Ok(info)
+        })
+    }
+
+    fn save(&self, to: PathBuf, form: Form) -> Pending<()> {
+        self.aside(move |connection| match form {
+            Form::Backup => copies::backup(connection, &to),
+            Form::Dump => copies::dump(connection, &to),
+        })
+    }
+
+    fn replace(&self, from: PathBuf, form: Form) -> Pending<()> {
+        if form == Form::Backup {
+            return self.writer.replace(from);
+        }
+        let made = self.aside(move |_| copies::undump(&from));
+        let writer = self.writer.clone();
+        Box::pin(async move {
+            let made = made.await?;
+            let replaced = writer.replace(made.clone()).await;
+            copies::remove(&made);
+            replaced
         })
     }
 

@@ -140,6 +140,21 @@ pub(super) fn open_reader(location: &Location) -> Result<Connection, StorageErro
         .map_err(|error| StorageError::Open { path: location.display(), reason: error.to_string() })
 }
 
+/// Whether the file is a store of the version that this server writes.
+pub(super) fn check(path: &Path) -> Result<(), StorageError> {
+    let connection = open_reader(&Location::File(path.into()))?;
+    match version(&connection, path)? {
+        VERSION => Ok(()),
+        found if found > VERSION => {
+            Err(StorageError::NewerSchema { path: path.into(), found, known: VERSION })
+        }
+        found => Err(StorageError::Copy {
+            path: path.into(),
+            reason: format!("it has schema version {found}; a server started on it brings it to {VERSION}"),
+        }),
+    }
+}
+
 /// Bytes of the file and bytes free in it.
 pub(super) fn sizes(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     let pragma =

@@ -5,6 +5,7 @@
 //! group is tried again in a transaction of its own, so that one huge batch cannot fail its small neighbours.
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 
 use super::Options;
 use super::apply::{Applier, weight};
+use super::copies;
 use super::readers::Asker;
 use crate::storage::{Outcome, Pending, StorageError, Write};
 
@@ -35,8 +37,15 @@ struct Job {
     answer: oneshot::Sender<Answer>,
 }
 
+/// A file whose content is to take the place of everything.
+struct Replacement {
+    from: PathBuf,
+    answer: oneshot::Sender<Result<(), StorageError>>,
+}
+
 enum Message {
     Write(Job),
+    Replace(Replacement),
     Close(oneshot::Sender<()>),
 }
 
@@ -83,7 +92,8 @@ impl Counters {
     }
 }
 
-/// The handle to the thread. The thread ends when it is dropped and the queue is empty.
+/// The handle to the thread. The thread ends when the last one is dropped and the queue is empty.
+#[derive(Clone)]
 pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
     counters: Arc<Counters>,
@@ -115,6 +125,20 @@ impl Writer {
                 Ok(answer) => answer.unwrap_or(Err(StorageError::Closed)),
                 Err(_) => Err(StorageError::TimedOut { queue: "write", seconds: DEADLINE.as_secs() }),
             }
+        })
+    }
+
+    /// Puts the content of a database file in place of everything, after what is queued. It takes as long as it takes;
+    /// writes that wait behind it may run into their deadline.
+    pub(super) fn replace(&self, from: PathBuf) -> Pending<()> {
+        let queue = self.queue.clone();
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            let message = Message::Replace(Replacement { from, answer });
+            let late = |_| StorageError::TimedOut { queue: "write", seconds: DEADLINE.as_secs() };
+            let queued = timeout(DEADLINE, queue.send(message)).await.map_err(late)?;
+            queued.map_err(|_| StorageError::Closed)?;
+            answered.await.unwrap_or(Err(StorageError::Closed))
         })
     }
 
@@ -185,24 +209,40 @@ impl Thread {
     fn run(mut self, lock: Option<File>) {
         while let Some(message) = self.messages.blocking_recv() {
             let mut group = Vec::new();
-            let closing = self.gather(message, &mut group);
+            let other = self.gather(message, &mut group);
             self.commit(group);
-            if let Some(answer) = closing {
-                self.finish(lock);
-                // The one who closed may have given up waiting.
-                let _ = answer.send(());
-                return;
+            match other {
+                None | Some(Message::Write(_)) => {}
+                Some(Message::Replace(replacement)) => self.replace(replacement),
+                Some(Message::Close(answer)) => {
+                    self.finish(lock);
+                    // The one who closed may have given up waiting.
+                    let _ = answer.send(());
+                    return;
+                }
             }
         }
         self.finish(lock);
     }
 
-    /// Collects what waits, up to the bounds of a group or the wish to close.
-    fn gather(&mut self, first: Message, group: &mut Vec<Job>) -> Option<oneshot::Sender<()>> {
+    fn replace(&mut self, replacement: Replacement) {
+        let mut replaced = copies::replace(&mut self.connection, &replacement.from);
+        if replaced.is_ok() {
+            // What it remembered of the old rows is void.
+            let applier = Applier::open(&self.connection);
+            replaced = applier.map(|applier| self.applier = applier).map_err(Into::into);
+            tracing::warn!(from = %replacement.from.display(), "the content of the store was replaced");
+        }
+        // Done is done, whether anybody waits for it or not.
+        let _ = replacement.answer.send(replaced);
+    }
+
+    /// Collects what waits, up to the bounds of a group or what is no write, which is given back.
+    fn gather(&mut self, first: Message, group: &mut Vec<Job>) -> Option<Message> {
         let (mut next, mut bytes) = (Some(first), 0);
         while let Some(message) = next {
             match message {
-                Message::Close(answer) => return Some(answer),
+                other @ (Message::Close(_) | Message::Replace(_)) => return Some(other),
                 Message::Write(job) => {
                     self.counters.release(job.bytes);
                     bytes += job.bytes;
