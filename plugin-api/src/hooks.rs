@@ -131,6 +131,8 @@ pub struct InfoAnswer {
     pub identities: Vec<Identity>,
     /// Namespaces.
     pub features: Vec<String>,
+    /// Forms of XEP-0128, each an element as XML (since 1.1).
+    pub forms: Vec<String>,
 }
 
 /// Accumulator of `disco_items`.

@@ -13,8 +13,11 @@ from slixmpp.exceptions import IqError
 
 from moult import DOMAIN, Scenario
 
-MODULES = ["mod_disco", "mod_private", "mod_vcard", "mod_blocking", "mod_carbons", "mod_stats", "mod_extdisco", "mod_last"]
+MODULES = ["mod_disco", "mod_private", "mod_vcard", "mod_blocking", "mod_carbons", "mod_stats", "mod_extdisco", "mod_last",
+           "mod_contact_info"]
 CONFIG = """
+[modules.mod_contact_info]
+abuse_addresses = ["mailto:abuse@example.org"]
 [modules.mod_extdisco]
 secret = "north"
 services = ["stun:stun.@HOST@:3478", "turn:turn.@HOST@:3478?transport=udp"]
@@ -169,6 +172,13 @@ class Personal(Scenario):
                 return False
 
         await self.eventually("the last activity is stored", stored)
+
+    async def test_the_server_tells_whom_to_write_about_abuse(self):
+        info = await self.iq(self.alice, "get", "<query xmlns='http://jabber.org/protocol/disco#info'/>", DOMAIN).send()
+        form = info.xml.find(".//{jabber:x:data}x")
+        values = {field.get("var"): field[0].text for field in form}
+        self.assertEqual(values["FORM_TYPE"], "http://jabber.org/network/serverinfo")
+        self.assertEqual(values["abuse-addresses"], "mailto:abuse@example.org")
 
     async def test_statistics_and_external_services_are_told(self):
         stats = "<query xmlns='http://jabber.org/protocol/stats'><stat name='users/online'/><stat name='none'/></query>"

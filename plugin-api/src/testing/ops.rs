@@ -139,7 +139,9 @@ impl FakeHost {
         };
         let begun = match kind {
             op::DISCO_ITEMS => serde_json::json!({"items": both("items")}),
-            _ => serde_json::json!({"identities": both("identities"), "features": both("features")}),
+            _ => {
+                serde_json::json!({"identities": both("identities"), "features": both("features"), "forms": both("forms")})
+            }
         };
         let begun = (!declared.is_null()).then_some(begun);
         let hook = if kind == op::DISCO_ITEMS { name::DISCO_ITEMS } else { name::DISCO_INFO };

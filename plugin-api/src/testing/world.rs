@@ -309,7 +309,7 @@ impl World {
 
 impl From<Disco> for InfoAnswer {
     fn from(disco: Disco) -> Self {
-        InfoAnswer { identities: disco.identities, features: disco.features }
+        InfoAnswer { identities: disco.identities, features: disco.features, ..InfoAnswer::default() }
     }
 }
 

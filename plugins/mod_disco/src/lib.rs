@@ -1,15 +1,13 @@
 //! Service discovery (XEP-0030) of the server and of its accounts.
 //!
 //! What is answered is what all modules of the vhost have declared: their features, identities and items, collected by the
-//! host. The operator can add features, items and contact addresses (XEP-0157). Modules that hooked `disco_info` or
+//! host. The operator can add features and items, modules forms (XEP-0128). Modules that hooked `disco_info` or
 //! `disco_items` change the answer last; nodes exist where one of them says so. Accounts answer only their own owner, because
 //! to others an answer would tell that the account exists.
 
-mod contact;
-
-use contact::contact_form;
 use moult_plugin_api::hooks::{Identity, InfoAnswer, Item, ItemsAnswer};
 use moult_plugin_api::prelude::*;
+use moult_plugin_api::sdk::element::parse_element;
 use std::sync::Arc;
 
 module_options! {
@@ -21,20 +19,6 @@ module_options! {
         extra_features: Vec<String> = [];
         /// JIDs to list besides those of the modules; a name may follow each after a blank.
         extra_items: Vec<String> = [];
-        /// Where to report abuse: addresses such as "mailto:abuse@example.org".
-        abuse_addresses: Vec<String> = [];
-        /// Where to reach the administrators.
-        admin_addresses: Vec<String> = [];
-        /// Where to give feedback.
-        feedback_addresses: Vec<String> = [];
-        /// Where to reach sales.
-        sales_addresses: Vec<String> = [];
-        /// Where to report a vulnerability.
-        security_addresses: Vec<String> = [];
-        /// Where the server's state is published.
-        status_addresses: Vec<String> = [];
-        /// Where to get help.
-        support_addresses: Vec<String> = [];
     }
 }
 
@@ -43,7 +27,6 @@ module_options! {
 pub struct Discovery {
     host: Host,
     options: Options,
-    contact: Option<Element>,
 }
 
 impl Module for Discovery {
@@ -55,17 +38,14 @@ impl Module for Discovery {
         host.on_iq(IqSpec::new(ns::DISCO_INFO).on_accounts(), Self::account_info)?;
         host.on_iq(IqSpec::new(ns::DISCO_ITEMS).on_accounts(), Self::account_items)?;
         host.identity("", "server", "im", &options.name)?;
-        Started::running(Self { host: host.clone(), contact: contact_form(&options), options })
+        Started::running(Self { host: host.clone(), options })
     }
 }
 
 impl Discovery {
     async fn server_info(self: Arc<Self>, iq: Iq<'static>) -> Result<Element, StanzaError> {
-        let question = asked(&iq)?;
-        // The form is about the server, not about a node of it.
-        let form = self.contact.clone().filter(|_| question.node.is_empty());
-        let own = InfoAnswer { identities: Vec::new(), features: self.options.extra_features.clone() };
-        Ok(self.info(question, own).await?.with_children(form))
+        let features = self.options.extra_features.clone();
+        self.info(asked(&iq)?, InfoAnswer { features, ..InfoAnswer::default() }).await
     }
 
     async fn server_items(self: Arc<Self>, iq: Iq<'static>) -> Result<Element, StanzaError> {
@@ -77,7 +57,7 @@ impl Discovery {
         own(&iq)?;
         // XEP-0030 3.1 with the registry: an account of this server.
         let account = Identity { category: "account".into(), kind: "registered".into(), name: String::new() };
-        self.info(asked(&iq)?, InfoAnswer { identities: vec![account], features: Vec::new() }).await
+        self.info(asked(&iq)?, InfoAnswer { identities: vec![account], ..InfoAnswer::default() }).await
     }
 
     async fn account_items(self: Arc<Self>, iq: Iq<'static>) -> Result<Element, StanzaError> {
@@ -88,7 +68,18 @@ impl Discovery {
     async fn info(&self, question: DiscoQuestion<'_>, own: InfoAnswer) -> Result<Element, StanzaError> {
         let own = if question.node.is_empty() { own } else { InfoAnswer::default() };
         let answer = self.host.disco_info(&question, &own).await?.ok_or_else(unknown_node)?;
-        Ok(info(query(ns::DISCO_INFO, &question), &answer.identities, answer.features))
+        let forms = answer.forms.iter().filter_map(|form| self.form(form)).collect::<Vec<_>>();
+        let info = info(query(ns::DISCO_INFO, &question), &answer.identities, answer.features);
+        Ok(info.with_children(forms))
+    }
+
+    /// A form that a module put into the answer (XEP-0128).
+    fn form(&self, text: &str) -> Option<Element> {
+        let form = parse_element(text).ok().filter(|form| form.is("x", ns::DATA_FORMS));
+        if form.is_none() {
+            warn!(self.host, "what a module put into the answer is no form: {text}");
+        }
+        form
     }
 
     async fn items(&self, question: DiscoQuestion<'_>, own: ItemsAnswer) -> Result<Element, StanzaError> {
@@ -151,7 +142,7 @@ fn extra_item(text: &str) -> Item {
 
 export_module! {
     module: Discovery,
-    xeps: ["0030" "2.5.0", "0157" "1.1.1", "0128" "1.0.1"],
+    xeps: ["0030" "2.5.0", "0128" "1.0.1"],
 }
 
 #[cfg(test)]
@@ -195,19 +186,18 @@ mod tests {
     }
 
     #[test]
-    fn contact_addresses_are_a_form() {
+    fn forms_of_modules_are_shown_and_what_is_none_is_left_out() {
         let host = FakeHost::new("example.org");
-        let module = host.start::<Discovery>(r#"{"abuse_addresses": ["mailto:a@b", "xmpp:a@b"]}"#);
+        host.answer_disco(|_, _, so_far| {
+            let mut answer = so_far?;
+            let form = format!("<x xmlns='{}' type='result'/>", ns::DATA_FORMS);
+            answer["forms"] = moult_plugin_api::serde_json::json!([form, "<y/>", "no element"]);
+            Some(answer)
+        });
+        let module = host.start::<Discovery>("{}");
         let query = ask(&module, "example.org", "info").unwrap().unwrap();
-        let fields: Vec<_> = query.subtag("x").unwrap().elements().collect();
-        assert_eq!(
-            (fields[0].attr_s("var"), fields[0].subtag_text("value")),
-            ("FORM_TYPE", ns::SERVERINFO.to_owned())
-        );
-        assert_eq!(
-            (fields[1].attr_s("var"), fields[1].elements().count(), fields.len()),
-            ("abuse-addresses", 2, 2)
-        );
+        assert_eq!(query.elements().filter(|e| e.name() == "x" || e.name() == "y").count(), 1);
+        assert!(host.has_logged("no form"));
     }
 
     #[test]
@@ -258,8 +248,7 @@ mod tests {
             }
             _ => so_far,
         });
-        let module = host
-            .start::<Discovery>(r#"{"extra_items": ["a.b", "secret.b"], "abuse_addresses": ["mailto:a@b"]}"#);
+        let module = host.start::<Discovery>(r#"{"extra_items": ["a.b", "secret.b"]}"#);
         let items = ask(&module, "example.org", "items").unwrap().unwrap();
         assert_eq!(items.elements().map(|item| item.attr_s("jid")).collect::<Vec<_>>(), ["a.b"]);
         let node = |what: &str, node: &str| {
@@ -270,7 +259,6 @@ mod tests {
         assert_eq!((empty.attr_s("node"), empty.children().len()), ("empty", 0));
         let commands = node("info", "commands").unwrap().unwrap();
         assert_eq!((vars(&commands), commands.attr_s("node")), (vec!["urn:node"], "commands"));
-        assert!(commands.subtag("x").is_none(), "the contact form is no part of a node");
         assert_eq!(node("info", "other").unwrap_err().condition, Condition::ItemNotFound);
     }
 }

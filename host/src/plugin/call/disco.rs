@@ -109,7 +109,9 @@ fn joined(point: HookPoint, declared: &Value, own: &[u8]) -> String {
     };
     match point {
         HookPoint::DiscoItems => json!({ "items": both("items") }),
-        _ => json!({ "identities": both("identities"), "features": both("features") }),
+        _ => {
+            json!({ "identities": both("identities"), "features": both("features"), "forms": both("forms") })
+        }
     }
     .to_string()
 }
