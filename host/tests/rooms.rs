@@ -26,13 +26,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that look at the contract, with the parts of it they need; everyone else speaks to modules through `plugin`.
-/// `manifest` and `hooks` are plain data for both sides, `abi` is the boundary itself. `server` and `plugin` need more;
-/// `http` the name of the header by which a module has a file sent.
+/// `manifest` and `hooks` are plain data for both sides, `abi` is the boundary itself. `server` and `plugin` need more.
 const MAY_SEE_OF_THE_CONTRACT: &[(&str, &[&str])] = &[
     ("config", &["manifest"]),
     ("command", &["manifest"]),
     ("ctl", &["manifest"]),
-    ("http", &["sdk"]),
     ("router", &["hooks"]),
     // The name of the header by which a module's answer names a file.
     ("http", &["sdk"]),
