@@ -13,7 +13,9 @@ use tokio::time::Sleep;
 use super::hub::{Hub, Inward};
 use super::resumption::{Claim, Place, Resumable};
 use super::settings::ConnectionSettings;
-use crate::session::{Batch, Delivery};
+use crate::session::{AckQueue, Batch, Delivery, MailboxReceiver};
+use crate::stanza::StreamErrorCondition;
+use crate::stream::{Suspended, Work};
 
 /// How much is taken from the mailbox at once.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -43,7 +45,7 @@ enum Next<S> {
 
 async fn hold<E: Inward>(hub: Arc<Hub<E>>, mut kept: Box<Resumable<E::Session>>, place: Place<E::Session>) {
     let mut time = pin!(tokio::time::sleep(kept.timeout));
-    let reason = loop {
+    let over = loop {
         match std::future::poll_fn(|context| next(&mut kept, time.as_mut(), context)).await {
             Next::Claimed(claim) => match claim.send(kept) {
                 Ok(()) => return,
@@ -51,15 +53,52 @@ async fn hold<E: Inward>(hub: Arc<Hub<E>>, mut kept: Box<Resumable<E::Session>>,
                 Err(back) => kept = back,
             },
             Next::Mail => {
-                if let Err(reason) = take_in(&mut kept, &hub.settings()) {
-                    break reason;
+                if let Err(over) = take_in(&mut kept, &hub.settings()) {
+                    break over;
                 }
             }
-            Next::TimeIsOver => break "its client did not come back in time".to_owned(),
+            Next::TimeIsOver => break Over::Lost("its client did not come back in time".to_owned()),
         }
     };
-    end(&hub, kept, &reason).await;
+    match over {
+        Over::Lost(reason) => end(&hub, kept, &reason).await,
+        Over::Suspended => within_time(&hub, suspend(&hub, *kept)).await,
+    }
     drop(place);
+}
+
+/// Why a session cannot be kept any longer.
+enum Over {
+    Lost(String),
+    /// The server stops.
+    Suspended,
+}
+
+/// Gives the session up for the time in which the server is not there.
+pub(super) fn suspend<E: Inward>(hub: &Hub<E>, kept: Resumable<E::Session>) -> Work<()> {
+    hub.resumptions.close(&kept.seat, kept.received);
+    let Resumable { seat, session, mailbox, queue, received, timeout } = kept;
+    drop(mailbox);
+    let (id, acknowledged) = (seat.id().to_owned(), queue.acknowledged());
+    let left = Suspended { id, received, acknowledged, timeout, stanzas: queue.into_waiting() };
+    hub.events.suspend(session, left)
+}
+
+impl<E: Inward> Hub<E> {
+    /// Keeps a session from before a restart for its client. Needs the runtime on which connections are to run.
+    pub fn adopt(self: &Arc<Self>, session: E::Session, mailbox: MailboxReceiver, left: Suspended) {
+        let account = self.events.full_jid(&session).bare();
+        let Suspended { id, received, acknowledged, timeout, stanzas } = left;
+        let seat = self.resumptions.reopen(&id, account);
+        let queue = AckQueue::restore(acknowledged, stanzas);
+        keep(self, Box::new(Resumable { seat, session, mailbox, queue, received, timeout }));
+    }
+}
+
+async fn within_time<E: Inward>(hub: &Hub<E>, work: Work<()>) {
+    if tokio::time::timeout(hub.settings().farewell_timeout, work).await.is_err() {
+        tracing::warn!("the end of a session could not be announced in time");
+    }
 }
 
 fn next<S>(
@@ -78,7 +117,7 @@ fn next<S>(
 }
 
 /// Moves what has come into the queue. The error is why the session cannot be kept any longer.
-fn take_in<S>(kept: &mut Resumable<S>, settings: &ConnectionSettings) -> Result<(), String> {
+fn take_in<S>(kept: &mut Resumable<S>, settings: &ConnectionSettings) -> Result<(), Over> {
     let mut batch = Batch::new();
     kept.mailbox.drain(&mut batch, BATCH_BYTES);
     let now = SystemTime::now();
@@ -86,21 +125,24 @@ fn take_in<S>(kept: &mut Resumable<S>, settings: &ConnectionSettings) -> Result<
     for delivery in batch {
         match delivery {
             Delivery::Stanza(stanza) => kept.queue.push_delayed(stanza, now),
-            Delivery::Close(reason) => closed = Some(reason.to_string()),
+            Delivery::Close(reason) if reason.condition == StreamErrorCondition::SystemShutdown => {
+                closed = Some(Over::Suspended);
+            }
+            Delivery::Close(reason) => closed = Some(Over::Lost(reason.to_string())),
         }
     }
-    if let Some(reason) = closed {
-        return Err(reason);
+    if let Some(over) = closed {
+        return Err(over);
     }
     // A connection may leave behind what it had sent and what still waited in the mailbox.
     let items = settings.management.queue_items + settings.mailbox.items;
     let bytes = settings.management.queue_bytes + settings.mailbox.bytes;
     if kept.queue.len() > items || kept.queue.bytes() > bytes {
-        return Err(format!(
+        return Err(Over::Lost(format!(
             "{} stanzas of {} bytes wait for it, which is more than the configured bounds allow",
             kept.queue.len(),
             kept.queue.bytes()
-        ));
+        )));
     }
     Ok(())
 }
@@ -111,8 +153,5 @@ async fn end<E: Inward>(hub: &Hub<E>, kept: Box<Resumable<E::Session>>, reason: 
     hub.resumptions.close(&kept.seat, kept.received);
     let Resumable { session, mailbox, queue, .. } = *kept;
     drop(mailbox);
-    let ended = hub.events.ended(session, queue.into_stanzas());
-    if tokio::time::timeout(hub.settings().farewell_timeout, ended).await.is_err() {
-        tracing::warn!(%jid, "the end of a session could not be announced in time");
-    }
+    within_time(hub, hub.events.ended(session, queue.into_stanzas())).await;
 }

@@ -117,7 +117,12 @@ impl<S> Resumptions<S> {
 
     /// A seat for a session of this account (a bare JID), under an id that nobody can guess.
     pub fn open(&self, account: Jid) -> Arc<Seat<S>> {
-        let id: Arc<str> = random_id().into();
+        self.reopen(&random_id(), account)
+    }
+
+    /// A seat under an id that a client knows from before a restart.
+    pub fn reopen(&self, id: &str, account: Jid) -> Arc<Seat<S>> {
+        let id: Arc<str> = id.into();
         let state = Mutex::new(SeatState { claim: None, holder: None });
         let seat = Arc::new(Seat { id: Arc::clone(&id), account, state });
         self.lock().seats.insert(id, Arc::clone(&seat));

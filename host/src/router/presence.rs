@@ -170,6 +170,17 @@ impl Router {
         })
     }
 
+    /// Gives a session the presence that it had before a restart. Nobody is told: nobody has heard of its end.
+    pub fn restore_presence(&self, session: &Session, presence: Option<Stanza>, directed: &[Jid]) {
+        if let Some(presence) = presence.and_then(|stanza| read_presence(&stanza).ok()) {
+            // A session that has ended meanwhile has no presence to get back.
+            let _ = session.set_presence(presence);
+        }
+        for entity in directed {
+            session.keep_directed(entity);
+        }
+    }
+
     pub(super) fn show_presence(&self, of: &Session, to: &Arc<Session>) -> Option<Routing> {
         let presence = of.presence()?;
         Some(self.to_session(to.clone(), presence.stanza.with_to(to.full_jid())))

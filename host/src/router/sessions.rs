@@ -27,11 +27,20 @@ impl Router {
     /// took. `unsent` is what the connection took out of the mailbox and could not write, in order. Who stops waiting
     /// for it does not stop it.
     pub async fn end_session(&self, session: BoundSession, unsent: Vec<Stanza>) {
-        let mut ended = session.unbind();
+        self.end_unbound(session.unbind(), unsent).await;
+    }
+
+    /// The same for a session that is out of the table already.
+    pub async fn end_unbound(&self, mut ended: Ended, unsent: Vec<Stanza>) {
         let lost = unsent.into_iter().filter(|stanza| self.nobody_else_has(stanza));
         ended.undelivered.splice(0..0, lost);
         let router = self.clone();
         self.uncancelled(Routing::later(async move { router.finish(ended).await })).await;
+    }
+
+    /// Tells modules that a session has ended, and nobody else: its client may come back to it after a restart.
+    pub async fn tell_closed(&self, session: &Arc<Session>) {
+        self.tell(HookPoint::SessionClosed, session, None, || closed(session)).await;
     }
 
     /// A copy that was taken from the mailbox is no loss as long as the account has another resource that got one too.

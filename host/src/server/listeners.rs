@@ -11,6 +11,7 @@ use super::error::StartError;
 use super::metrics::{Numbers, Parts};
 use super::shared::{ListeningOn, Shared};
 use super::streams::Streams;
+use super::suspended;
 use crate::config::{Listener, ListenerKind, Location};
 use crate::http::{HttpParts, HttpServer, Welcome, XmppDoor};
 use crate::listener::{ConnectionSettings, Hub, ListenerSettings, Listening};
@@ -32,6 +33,7 @@ impl Listeners {
         let hub = Arc::new(Hub::new(events, Arc::clone(&shared.certificates), settings));
         // Set once: there is one hub.
         let _ = shared.hub.set(Arc::downgrade(&hub));
+        suspended::restore(shared, &hub).await;
         let (stop_http, _) = watch::channel(false);
         let mut listeners = Self { hub, client: Vec::new(), http: Vec::new(), stop_http };
         let mut http_sockets = Vec::new();

@@ -25,6 +25,7 @@ mod shared;
 mod shutdown;
 mod signals;
 mod streams;
+mod suspended;
 #[cfg(test)]
 mod tests;
 

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use moult_plugin_api::hooks::AuthResult;
 
 use super::shared::Shared;
+use super::suspended;
 use crate::auth::LoginContext;
 use crate::auth::sasl::{ChannelBindings, Offer};
 use crate::plugin::call::{Dispatch, HookCall};
@@ -15,7 +16,7 @@ use crate::plugin::registration::IqTarget;
 use crate::session::{BindRequest, BoundSession, MailboxSender, SessionInfo};
 use crate::stanza::{Jid, Stanza, StanzaError, StanzaErrorCondition, ns};
 use crate::stream::management::ClientState;
-use crate::stream::{self, Client, FeatureStage, LoginEnd, StreamEvents, StreamHost, Via, Work};
+use crate::stream::{self, Client, FeatureStage, LoginEnd, StreamEvents, StreamHost, Suspended, Via, Work};
 
 /// Features of the vhost that are announced before the login.
 const BEFORE_LOGIN: [(&str, &str); 1] =
@@ -151,6 +152,10 @@ impl StreamEvents for Streams {
 
     fn client_state(&self, session: &BoundSession, state: ClientState) {
         session.set_inactive(state == ClientState::Inactive);
+    }
+
+    fn suspend(&self, session: BoundSession, left: Suspended) -> Work<()> {
+        Box::pin(suspended::suspend(Arc::clone(&self.0), session, left))
     }
 
     fn ended(&self, session: BoundSession, unsent: Vec<Stanza>) -> Work<()> {

@@ -94,6 +94,26 @@ impl AckQueue {
         self.waiting.iter()
     }
 
+    /// How many the client has acknowledged, modulo 2^32.
+    pub fn acknowledged(&self) -> u32 {
+        self.acknowledged
+    }
+
+    /// A queue as it was, with what waited then.
+    pub fn restore(
+        acknowledged: u32,
+        waiting: impl IntoIterator<Item = (Stanza, Option<SystemTime>)>,
+    ) -> Self {
+        let mut queue = Self { acknowledged, ..Self::default() };
+        waiting.into_iter().for_each(|(stanza, since)| queue.append(stanza, since));
+        queue
+    }
+
+    /// Everything that waits, with the moments, in order.
+    pub fn into_waiting(self) -> Vec<(Stanza, Option<SystemTime>)> {
+        self.waiting.into_iter().map(|unacked| (unacked.stanza, unacked.delayed_since)).collect()
+    }
+
     /// All of them for somebody else, in order.
     pub fn into_stanzas(self) -> Vec<Stanza> {
         self.waiting.into_iter().map(|unacked| unacked.stanza).collect()

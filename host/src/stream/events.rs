@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::{Duration, SystemTime};
 
 use super::LoginEnd;
 use super::management::ClientState;
@@ -86,9 +87,29 @@ pub trait StreamEvents: StreamHost + 'static {
         let _ = (session, state);
     }
 
+    /// The server stops, and the session may be resumed after it has started again.
+    fn suspend(&self, session: Self::Session, left: Suspended) -> Work<()> {
+        self.ended(session, left.stanzas.into_iter().map(|(stanza, _)| stanza).collect())
+    }
+
     /// The stream is over. `unsent` is what was taken from the outbox and never written, in order. The connection's
     /// task waits for the farewells, within bounds.
     fn ended(&self, session: Self::Session, unsent: Vec<Stanza>) -> Work<()>;
+}
+
+/// What makes a session go on after a restart of the server, beside the session itself.
+#[derive(Debug, Clone)]
+pub struct Suspended {
+    /// The id that its client resumes by.
+    pub id: String,
+    /// Stanzas of the client that were handled, modulo 2^32.
+    pub received: u32,
+    /// Stanzas that the client has acknowledged, modulo 2^32.
+    pub acknowledged: u32,
+    /// How long the session waits for its client.
+    pub timeout: Duration,
+    /// What the client has not acknowledged, in order, each with the moment it came if the client was away then.
+    pub stanzas: Vec<(Stanza, Option<SystemTime>)>,
 }
 
 /// A stream's wish for a resource.

@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use super::{Connection, Ongoing, State};
 use crate::listener::hub::Inward;
-use crate::stanza::{Stanza, StreamError};
+use crate::listener::keeper;
+use crate::stanza::{Stanza, StreamError, StreamErrorCondition};
 use crate::stream::io::{Piece, Scratch};
 
 impl<E: Inward> Connection<E> {
@@ -17,6 +18,7 @@ impl<E: Inward> Connection<E> {
         if self.stream.is_closing() {
             return;
         }
+        self.is_shutdown = error.is_some_and(|error| error.condition == StreamErrorCondition::SystemShutdown);
         self.end_client_state(now);
         // What the client could not acknowledge any more stays in the mailbox and is routed again.
         if self.managed.is_none() {
@@ -127,6 +129,15 @@ impl<E: Inward> Connection<E> {
     /// Ends the session or leaves it to a keeper, if there is one.
     fn begin_farewell(&mut self, now: Instant) -> bool {
         if self.detach() {
+            return true;
+        }
+        if self.is_shutdown
+            && let Some(kept) = self.let_go()
+        {
+            // All of it is in the queue as well.
+            self.outgoing.take_unsent();
+            self.deadlines.farewell = Some(now + self.settings.farewell_timeout);
+            self.work = Some(Ongoing::Farewell(keeper::suspend(&self.hub, *kept)));
             return true;
         }
         let Some(session) = self.session.take() else { return false };

@@ -50,6 +50,8 @@ pub(super) struct Connection<E: Inward> {
     outgoing: Outgoing,
     /// Whether the socket has taken everything, TLS's own records included.
     is_flushed: bool,
+    /// The stream ends because the server stops.
+    is_shutdown: bool,
     /// Whether our side of the connection itself is closed.
     has_said_goodbye: bool,
     /// What the stream has asked for and the next input has to wait for.
@@ -115,6 +117,7 @@ impl<E: Inward> Connection<E> {
             waiting: Vec::new(),
             outgoing: Outgoing::default(),
             is_flushed: true,
+            is_shutdown: false,
             has_said_goodbye: false,
             work: None,
             mailbox: None,

@@ -86,7 +86,7 @@ impl<E: Inward> Connection<E> {
     }
 
     /// Everything that makes the session go on elsewhere, if it may.
-    fn let_go(&mut self) -> Option<Box<Resumable<E::Session>>> {
+    pub(super) fn let_go(&mut self) -> Option<Box<Resumable<E::Session>>> {
         self.managed.as_ref()?.seat.as_ref()?;
         let (managed, session, mailbox) = (self.managed.take()?, self.session.take()?, self.mailbox.take()?);
         let Managed { seat, mut queue, received, .. } = *managed;
