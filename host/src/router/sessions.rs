@@ -64,13 +64,14 @@ impl Router {
         }
     }
 
+    /// What was not delivered goes first: whoever sent it goes on writing, and modules may take their time.
     async fn finish(&self, ended: Ended) {
-        self.announce_end(&ended.session, ended.farewell).await;
-        self.forget_contacts_of_nobody(ended.session.bare_jid());
-        self.tell(HookPoint::SessionClosed, &ended.session, None, || closed(&ended.session)).await;
         for stanza in ended.undelivered {
             self.again(stanza).await;
         }
+        self.announce_end(&ended.session, ended.farewell).await;
+        self.forget_contacts_of_nobody(ended.session.bare_jid());
+        self.tell(HookPoint::SessionClosed, &ended.session, None, || closed(&ended.session)).await;
     }
 
     fn announce_end(&self, session: &Arc<Session>, farewell: Farewell) -> Routing {

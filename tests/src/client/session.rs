@@ -186,12 +186,17 @@ impl Client {
     }
 
     /// Closes the stream as RFC 6120 section 4.4 says and waits for the server's closing tag.
-    pub async fn close(mut self) {
+    pub async fn close(self) {
+        self.close_and_read().await;
+    }
+
+    /// The same; gives what came and was not read before.
+    pub async fn close_and_read(mut self) -> Vec<Element> {
         self.send("</stream:stream>").await;
         loop {
             match self.incoming().await {
-                Ok(Incoming::Stanza(_)) => {}
-                Ok(Incoming::Closed) => return,
+                Ok(Incoming::Stanza(stanza)) => self.inbox.push_back(stanza),
+                Ok(Incoming::Closed) => return self.inbox.into(),
                 other => panic!("{} closes its stream and got {other:?}", self.jid),
             }
         }
