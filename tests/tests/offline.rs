@@ -169,7 +169,7 @@ async fn everything_is_updated_while_people_come_and_go() {
     let server = builder.start().await;
     let mut alice = server.client("alice").await;
     let updates = async {
-        for number in 1..=12 {
+        for number in 1..=6 {
             for module in modules {
                 server.plugins().install(&Plugin::built(module).variant(number));
             }
@@ -180,7 +180,7 @@ async fn everything_is_updated_while_people_come_and_go() {
     let mut seen = Vec::new();
     let mut sent = Vec::new();
     let traffic = async {
-        for number in 0..60 {
+        for number in 0..30 {
             let body = format!("message {number}");
             alice.message(BOB, &body).await;
             sent.push(body);
