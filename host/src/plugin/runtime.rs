@@ -164,8 +164,9 @@ impl Homes for ModulesRuntime {
 
     #[inline]
     fn near(&self) -> Option<Handle> {
-        let is_watchful = self.shared.is_watchful.load(Ordering::Relaxed);
-        if is_watchful { self.shared.sockets.get().map(|sockets| sockets.runtime().clone()) } else { None }
+        // What comes from elsewhere (a timer, another module) would have to wake a thread there.
+        let may = self.shared.is_watchful.load(Ordering::Relaxed) && threads::is_on_sockets();
+        if may { self.shared.sockets.get().map(|sockets| sockets.runtime().clone()) } else { None }
     }
 }
 
@@ -396,6 +397,8 @@ mod tests {
         let homes = ModulesRuntime { shared: shared.clone() };
         watchdog.activity = threads::activity().wrapping_sub(1);
         watchdog.next_pace(&shared);
+        assert!(homes.near().is_none(), "this is no thread of the sockets");
+        threads::join_pool(SOCKETS);
         assert!(homes.near().is_some());
         assert!(reserve.call_up());
         watchdog.next_pace(&shared);

@@ -356,10 +356,16 @@ pub(super) fn join_pool(number: u64) {
     LOCAL.with(|local| local.pool.set(number));
 }
 
-/// Whether this thread belongs to the sockets' runtime and is inside a module.
+/// Whether this thread belongs to the sockets' runtime.
+#[inline]
+pub(super) fn is_on_sockets() -> bool {
+    LOCAL.with(|local| local.pool.get() == SOCKETS)
+}
+
+/// Whether it does and is inside a module.
 #[inline]
 pub(super) fn is_module_on_sockets() -> bool {
-    LOCAL.with(|local| local.pool.get() == SOCKETS && local.depth.get() != 0)
+    is_on_sockets() && LOCAL.with(|local| local.depth.get() != 0)
 }
 
 /// Leaves every library, for a thread that rests long.
