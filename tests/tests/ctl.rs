@@ -155,3 +155,25 @@ fn sorted(text: &str) -> Vec<&str> {
     lines.sort_unstable();
     lines
 }
+
+#[tokio::test]
+async fn a_session_is_ended_with_the_stream_error_that_the_operator_names() {
+    let server = Server::start().await;
+    for condition in [
+        "policy-violation",
+        "reset",
+        "conflict",
+        "not-authorized",
+        "resource-constraint",
+        "undefined-condition",
+    ] {
+        let mut alice = server.login("alice").resource("desk").connect().await;
+        let kick = ["kick_session", "alice", "localhost", "desk", "enough", "--condition", condition];
+        server.ctl(&kick).await;
+        let error = alice.expect_stream_error().await;
+        assert_eq!((error.condition(), error.child_text("text")), (Some(condition), Some("enough")));
+    }
+    let unknown = ["kick_session", "alice", "localhost", "desk", "x", "--condition", "see-other-host"];
+    assert_eq!(server.try_ctl(&unknown).await.code, 2);
+    server.stop().await;
+}

@@ -31,13 +31,23 @@ fn looking() -> Vec<CommandSpec> {
     ]
 }
 
+/// The stream errors by which an operator has occasion to end a session.
+const KICK_CONDITIONS: [&str; 6] =
+    ["policy-violation", "reset", "conflict", "not-authorized", "resource-constraint", "undefined-condition"];
+
 fn acting() -> Vec<CommandSpec> {
     let types: Vec<Text> =
         ["chat", "normal", "headline", "groupchat"].into_iter().map(Text::Borrowed).collect();
+    let conditions: Vec<Text> = KICK_CONDITIONS.into_iter().map(Text::Borrowed).collect();
     vec![
         account("kick_session", "Ends one session.")
             .arg("resource", ArgKind::String, "The resource of the session.")
             .arg("reason", ArgKind::String, "What its client is told.")
+            .optional(
+                "condition",
+                ArgKind::Choice(conditions),
+                "The stream error (RFC 6120 4.9.3): policy-violation where it is missing, reset to have it come back at once.",
+            )
             .returns(ResultKind::Code)
             .changing(),
         account("kick_user", "Ends all sessions of an account and says how many they were.")

@@ -84,7 +84,8 @@ async fn kick_session(shared: Arc<Shared>, call: Call) -> CommandResult {
     let full = account.with_resource(call.args.text("resource")).map_err(|error| {
         CommandError::new(ErrorKind::BadArgument, format!("This cannot be a resource: {error}."))
     })?;
-    if shared.sessions.kick(&full, &kicked(call.args.text("reason"))) {
+    let condition = call.args.optional_text("condition").and_then(StreamErrorCondition::from_name);
+    if shared.sessions.kick(&full, &kicked(condition, call.args.text("reason"))) {
         return Ok(Answer::ok());
     }
     Err(CommandError::new(ErrorKind::NotFound, format!("There is no session {full}.")))
@@ -92,12 +93,12 @@ async fn kick_session(shared: Arc<Shared>, call: Call) -> CommandResult {
 
 async fn kick_user(shared: Arc<Shared>, call: Call) -> CommandResult {
     let (account, _) = sessions_of(&shared, &call)?;
-    let reason = kicked("The session was ended by an administrator.");
+    let reason = kicked(None, "The session was ended by an administrator.");
     Ok(Answer::value(shared.sessions.kick_account(&account, &reason)))
 }
 
-fn kicked(reason: &str) -> StreamError {
-    let condition = StreamErrorCondition::PolicyViolation;
+fn kicked(condition: Option<StreamErrorCondition>, reason: &str) -> StreamError {
+    let condition = condition.unwrap_or(StreamErrorCondition::PolicyViolation);
     if reason.is_empty() { condition.into() } else { StreamError::new(condition, reason) }
 }
 
