@@ -120,9 +120,17 @@ fn the_configuration_is_valid_private_and_never_overwritten() {
     assert!(package.text("etc/moult/moult.toml.new").contains("[limits]"), "what is new lies beside it");
 }
 
+/// One installation for all of these: it copies every library.
 #[tokio::test]
-async fn the_installed_modules_serve_and_the_contract_is_found() {
+async fn modules_serve_and_unit_pages_and_completions_are_sound() {
     let package = Package::installed();
+    the_unit_is_complete_and_systemd_accepts_it(&package);
+    manual_pages_render_and_completions_parse(&package);
+    the_contract_is_found(&package);
+    the_modules_serve(&package).await;
+}
+
+async fn the_modules_serve(package: &Package) {
     let plugins = package.path("usr/lib/moult/plugins");
     let server =
         Server::builder().config(&format!("[server]\nplugin_dir = '{}'", plugins.display())).start().await;
@@ -133,7 +141,9 @@ async fn the_installed_modules_serve_and_the_contract_is_found() {
         assert!(modules.contains(id), "{id} is not in {modules}");
     }
     server.stop().await;
+}
 
+fn the_contract_is_found(package: &Package) {
     let made = Command::new(package.path("usr/bin/moultctl"))
         .args(["plugin", "new", "mod_mine"])
         .arg(package.path("mod_mine"))
@@ -147,9 +157,7 @@ async fn the_installed_modules_serve_and_the_contract_is_found() {
     assert!(!contract.contains("workspace"), "it stands without this workspace:\n{contract}");
 }
 
-#[test]
-fn the_unit_is_complete_and_systemd_accepts_it() {
-    let package = Package::installed();
+fn the_unit_is_complete_and_systemd_accepts_it(package: &Package) {
     let unit = package.text(UNIT);
     assert!(!unit.contains('@') || !unit.contains("@BINDIR@"), "{unit}");
     assert!(unit.contains("ExecStart=/usr/bin/moultd --config /etc/moult/moult.toml\n"), "{unit}");
@@ -169,9 +177,7 @@ fn the_unit_is_complete_and_systemd_accepts_it() {
     assert!(verdict.status.success() && !said.contains("moult.service"), "{said}");
 }
 
-#[test]
-fn manual_pages_render_and_completions_parse() {
-    let package = Package::installed();
+fn manual_pages_render_and_completions_parse(package: &Package) {
     for (page, part) in [
         ("usr/share/man/man1/moultctl.1", "update_list"),
         ("usr/share/man/man5/moult.toml.5", "stanza_size_before_auth = \"16KiB\""),
