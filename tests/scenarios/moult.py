@@ -78,13 +78,25 @@ class Server:
         for module in modules:
             server.install(module)
         await server.spawn()
-        status = await server.ctl_json("status")
-        for listener in status["listeners"]:
-            host, port = listener["address"].rsplit(":", 1)
-            server.listeners[listener["kind"]] = (host, int(port))
+        await server.learn_listeners()
         for user in users:
             await server.ctl("register", user, DOMAIN, PASSWORD)
         return server
+
+    async def learn_listeners(self):
+        status = await self.ctl_json("status")
+        for listener in status["listeners"]:
+            host, port = listener["address"].rsplit(":", 1)
+            self.listeners[listener["kind"]] = (host, int(port))
+
+    async def restart(self):
+        """Stops the server, which must end well, and starts it anew in its folder."""
+        self.process.send_signal(signal.SIGTERM)
+        code = await asyncio.wait_for(self.process.wait(), DEADLINE)
+        assert code == 0, f"the server ended with {code}:\n{self.log()}"
+        (self.folder / "notify.sock").unlink()
+        await self.spawn()
+        await self.learn_listeners()
 
     def write_config(self, extra=""):
         text = CONFIG.format(token=TOKEN, domain=DOMAIN) + extra

@@ -103,6 +103,27 @@ class StreamManagement(Scenario):
         self.assertEqual(dict(bob.arrived), {f"meanwhile {number}": 1 for number in range(30)})
         self.assertFalse(await self.is_detached("bob"))
 
+    async def test_a_restart_of_the_server_loses_and_doubles_nothing(self):
+        self.server = await self.start()
+        alice, bob = await self.survivor("alice"), await self.survivor("bob")
+        await bob.cut()
+        await self.eventually("the session waits", lambda: self.is_detached("bob"))
+        for number in range(30):
+            alice.client.send_message(bob.client.boundjid.full, f"before {number}", mtype="chat")
+        # Its own answer shows that the server has taken what came before.
+        alice.client.register_plugin("xep_0030")
+        await alice.client.plugin["xep_0030"].get_info(jid=alice.client.boundjid.full)
+        gone = await alice.happens("disconnected")
+        await self.server.restart()
+        await asyncio.wait_for(gone, DEADLINE)
+        await alice.come_back()
+        alice.client.send_message(bob.client.boundjid.full, "after", mtype="chat")
+        await bob.come_back()
+        await self.eventually("all have arrived", lambda: self.arrived(bob, 31))
+        expected = {f"before {number}": 1 for number in range(30)} | {"after": 1}
+        self.assertEqual(dict(bob.arrived), expected)
+        self.assertEqual((alice.resumed, bob.resumed), (1, 1))
+
     async def test_presence_waits_for_a_sleeping_client_and_messages_wake_it(self):
         self.server = await self.start()
         bob = await self.survivor("bob")

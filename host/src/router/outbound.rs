@@ -15,9 +15,15 @@ impl Router {
     /// routing before it gives the next stanza of the same session. Stanzas of a session that was replaced or kicked
     /// are not processed any more: its stream has ended for the server.
     pub fn from_session(&self, session: &Arc<Session>, stanza: Stanza) -> Routing {
-        if !session.is_live() {
-            return Routing::done();
-        }
+        self.take_from_session(session, stanza).unwrap_or(Routing::done())
+    }
+
+    /// The same; `None` says that the stanza was not processed for that reason.
+    pub fn take_from_session(&self, session: &Arc<Session>, stanza: Stanza) -> Option<Routing> {
+        session.is_live().then(|| self.from_live_session(session, stanza))
+    }
+
+    fn from_live_session(&self, session: &Arc<Session>, stanza: Stanza) -> Routing {
         self.inner.counts.sent_by_clients();
         if !self.inner.modules.is_hooked(HookPoint::UserSendPacket, session.vhost()) {
             return self.outbound(session, stanza);

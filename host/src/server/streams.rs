@@ -13,10 +13,13 @@ use crate::auth::sasl::{ChannelBindings, Offer};
 use crate::plugin::call::{Dispatch, HookCall};
 use crate::plugin::hook::HookPoint;
 use crate::plugin::registration::IqTarget;
+use crate::router::Routing;
 use crate::session::{BindRequest, BoundSession, MailboxSender, SessionInfo};
 use crate::stanza::{Jid, Stanza, StanzaError, StanzaErrorCondition, ns};
 use crate::stream::management::ClientState;
-use crate::stream::{self, Client, FeatureStage, LoginEnd, StreamEvents, StreamHost, Suspended, Via, Work};
+use crate::stream::{
+    self, Client, FeatureStage, LoginEnd, StreamEvents, StreamHost, Suspended, Taken, Via, Work,
+};
 
 /// Features of the vhost that are announced before the login.
 const BEFORE_LOGIN: [(&str, &str); 1] =
@@ -138,8 +141,12 @@ impl StreamEvents for Streams {
         session.full_jid().clone()
     }
 
-    fn deliver(&self, session: &BoundSession, stanza: Stanza) -> Option<Work<()>> {
-        self.0.router.from_session(session, stanza).rest()
+    fn deliver(&self, session: &BoundSession, stanza: Stanza) -> Taken {
+        match self.0.router.take_from_session(session, stanza).map(Routing::rest) {
+            None => Taken::TooLate,
+            Some(None) => Taken::Done,
+            Some(Some(rest)) => Taken::Later(rest),
+        }
     }
 
     fn detached(&self, session: &BoundSession) {

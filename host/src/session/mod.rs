@@ -178,6 +178,8 @@ impl Sessions {
     /// Binds nothing any more and closes all sessions; gives their number.
     pub fn close_all(&self, reason: &StreamError) -> usize {
         self.inner.shutting_down.store(true, Ordering::Release);
+        // Nobody may send any more when the first one goes: what one sends to another would miss it.
+        self.for_each(|session| session.retire());
         let mut closed = 0;
         self.for_each(|session| {
             session.close(reason.clone());

@@ -69,8 +69,8 @@ pub trait StreamEvents: StreamHost + 'static {
     /// The full JID that was bound.
     fn full_jid(&self, session: &Self::Session) -> Jid;
 
-    /// Takes a stanza inwards. `None` if that is done; else the next stanza waits for it.
-    fn deliver(&self, session: &Self::Session, stanza: Stanza) -> Option<Work<()>>;
+    /// Takes a stanza inwards.
+    fn deliver(&self, session: &Self::Session, stanza: Stanza) -> Taken;
 
     /// The connection is lost, the session stays: its client may come back (XEP-0198 section 5).
     fn detached(&self, session: &Self::Session) {
@@ -110,6 +110,16 @@ pub struct Suspended {
     pub timeout: Duration,
     /// What the client has not acknowledged, in order, each with the moment it came if the client was away then.
     pub stanzas: Vec<(Stanza, Option<SystemTime>)>,
+}
+
+/// What became of a stanza on its way inwards.
+pub enum Taken {
+    /// It is where it belongs.
+    Done,
+    /// It is on its way; the next one waits for it.
+    Later(Work<()>),
+    /// The session is over for the server: the stanza was not processed, and the client must not believe it was.
+    TooLate,
 }
 
 /// A stream's wish for a resource.

@@ -35,7 +35,7 @@ pub mod tls;
 mod tests;
 
 pub use action::{Action, LoginStep};
-pub use events::{BindRequest, Client, FeatureStage, StreamEvents, StreamHost, Suspended, Via, Work};
+pub use events::{BindRequest, Client, FeatureStage, StreamEvents, StreamHost, Suspended, Taken, Via, Work};
 pub use login::{LoginDriver, LoginEnd, LoginOutcome};
 pub use negotiation::Stream;
 pub use settings::StreamSettings;

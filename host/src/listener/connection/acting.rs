@@ -9,7 +9,7 @@ use crate::listener::hub::Inward;
 use crate::session::mailbox;
 use crate::stanza::{Stanza, StanzaError};
 use crate::stream::io::Piece;
-use crate::stream::{Action, BindRequest, Client, LoginOutcome, LoginStep};
+use crate::stream::{Action, BindRequest, Client, LoginOutcome, LoginStep, Taken};
 
 /// What work came to.
 enum Done<S> {
@@ -107,8 +107,9 @@ impl<E: Inward> Connection<E> {
     fn deliver(&mut self, stanza: Stanza) {
         let Some(session) = &self.session else { return };
         match self.hub.events.deliver(session, stanza) {
-            Some(work) => self.work = Some(Ongoing::Deliver(work)),
-            None => self.count_received(),
+            Taken::Done => self.count_received(),
+            Taken::Later(work) => self.work = Some(Ongoing::Deliver(work)),
+            Taken::TooLate => {}
         }
     }
 

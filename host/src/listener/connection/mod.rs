@@ -235,7 +235,7 @@ mod tests {
     use crate::auth::sasl::{ChannelBindings, Offer};
     use crate::session::MailboxSender;
     use crate::stanza::Jid;
-    use crate::stream::{BindRequest, StreamEvents, StreamHost};
+    use crate::stream::{BindRequest, StreamEvents, StreamHost, Taken};
 
     /// The smallest way inwards there can be: a session as large as the real one's handle.
     struct Nobody;
@@ -274,8 +274,8 @@ mod tests {
             session.full_jid().clone()
         }
 
-        fn deliver(&self, _session: &Self::Session, _stanza: Stanza) -> Option<Work<()>> {
-            None
+        fn deliver(&self, _session: &Self::Session, _stanza: Stanza) -> Taken {
+            Taken::Done
         }
 
         fn ended(&self, _session: Self::Session, _unsent: Vec<Stanza>) -> Work<()> {

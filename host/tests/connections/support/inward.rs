@@ -11,7 +11,7 @@ use moult_host::auth::sasl::{ChannelBindings, Mechanism, Offer};
 use moult_host::auth::{Accounts, LoginContext, LoginLimiter};
 use moult_host::session::MailboxSender;
 use moult_host::stanza::{Jid, Stanza, StanzaError, StanzaErrorCondition};
-use moult_host::stream::{BindRequest, FeatureStage, LoginEnd, StreamEvents, StreamHost, Work};
+use moult_host::stream::{BindRequest, FeatureStage, LoginEnd, StreamEvents, StreamHost, Taken, Work};
 use tokio::sync::Notify;
 
 /// The domain that is served.
@@ -163,13 +163,13 @@ impl StreamEvents for Inwards {
         session.jid.clone()
     }
 
-    fn deliver(&self, session: &FakeSession, stanza: Stanza) -> Option<Work<()>> {
+    fn deliver(&self, session: &FakeSession, stanza: Stanza) -> Taken {
         if !self.record.is_held.load(Ordering::SeqCst) {
             self.record.take(&session.jid, &stanza);
-            return None;
+            return Taken::Done;
         }
         let (record, from) = (Arc::clone(&self.record), session.jid.clone());
-        Some(Box::pin(async move {
+        Taken::Later(Box::pin(async move {
             record.wait_for_release().await;
             record.take(&from, &stanza);
         }))
