@@ -50,6 +50,8 @@ pub struct Plan {
     pub unload: Vec<String>,
     /// Named, and the same.
     pub unchanged: Vec<String>,
+    /// Files that are of no use, where everything was asked for: they stop nobody else.
+    pub skipped: Vec<ModuleError>,
     /// What cannot be done.
     pub errors: Vec<ModuleError>,
 }
@@ -94,7 +96,10 @@ pub fn candidates(
 pub fn plan(selection: &Selection, candidates: Vec<Candidate>) -> Plan {
     let mut plan = Plan::default();
     match selection {
-        Selection::All => candidates.into_iter().filter(|c| c.wanted).for_each(|c| plan.take(c)),
+        Selection::All => {
+            candidates.into_iter().filter(|c| c.wanted).for_each(|c| plan.take(c));
+            plan.skipped = std::mem::take(&mut plan.errors);
+        }
         Selection::Named(names) => {
             let mut by_id: BTreeMap<String, Candidate> =
                 candidates.into_iter().map(|c| (c.entry.module.clone(), c)).collect();

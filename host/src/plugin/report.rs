@@ -94,9 +94,9 @@ pub struct UpdateInfo {
 }
 
 /// `update`: what was done.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct UpdateReport {
-    /// `ok` or `error`.
+    /// `ok`, `partly` (files of no use were left out) or `error`.
     pub status: &'static str,
     /// Number of the transaction, for the log.
     pub transaction: u64,
@@ -108,7 +108,9 @@ pub struct UpdateReport {
     pub purged_after_answer: Vec<String>,
     /// Modules that were asked for and needed nothing.
     pub unchanged: Vec<String>,
-    /// Why it failed: then nothing was changed.
+    /// Files of no use that an update of everything has left out.
+    pub skipped: Vec<ModuleError>,
+    /// Why it failed: then nothing was changed, but for what is in `updated`.
     pub errors: Vec<ModuleError>,
     /// Milliseconds of each stage.
     pub stages: Vec<StageTime>,

@@ -60,7 +60,7 @@ async fn reload_on(shared: Weak<Shared>, mut signal: Signal) {
 async fn look_for_updates(shared: &Shared) {
     if shared.config().modules.update_on_hup {
         let report = shared.manager.update(UpdateRequest::all(TRIGGER)).await;
-        for error in &report.errors {
+        for error in report.errors.iter().chain(&report.skipped) {
             tracing::error!("{error}");
         }
         tracing::info!(updated = ?report.updated, "modules updated by SIGHUP");

@@ -33,13 +33,15 @@ impl Manager {
         let script = plan::script(&plan, &state.loaded);
         let mut problems = plan.errors.clone();
         problems.extend(self.speak_against(&plan, &state).await);
+        let check = if problems.is_empty() { "ok" } else { "error" };
+        problems.extend(plan.skipped.iter().cloned());
         UpdateInfo {
             directory: config.server.plugin_dir.clone(),
             modules: script.iter().map(|step| step.module.clone()).collect(),
             low_level_script: plan::low_level_script(&plan, &script),
             script,
             purge: purge_word(request.purge.unwrap_or(config.modules.purge)).to_owned(),
-            check: if problems.is_empty() { "ok" } else { "error" },
+            check,
             problems,
             differences: plan::differences(&plan, &state.loaded),
         }

@@ -4,6 +4,7 @@
 //! * `prepare`: from a file to a generation whose instances are ready to serve;
 //! * `handover`: state from the old instances to the new ones;
 //! * `reload`: another configuration for the same generations;
+//! * `started`: the first words to what an update has put in place, and the way back when it does not want to serve;
 //! * `restarts`: the restart policy of a module's manifest;
 //! * `watchers`: what happens by itself: health windows, stopped instances, the plugin folder, late unmapping;
 //! * `look`: reports.
@@ -13,6 +14,7 @@ mod look;
 mod prepare;
 mod reload;
 mod restarts;
+mod started;
 mod swap;
 mod watchers;
 
@@ -33,7 +35,7 @@ use super::retirement::{Leaving, Retirements};
 use super::runtime::{ModulesRuntime, RuntimeSettings};
 use super::services::HostServices;
 use crate::config::{Config, Purge};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -60,6 +62,8 @@ struct Inner {
     history: Mutex<History>,
     next_generation: AtomicU64,
     watches: watchers::Watches,
+    /// What lay in the folder when the start began to load it, in the words of `pending`.
+    tried: Mutex<BTreeSet<(String, String)>>,
     restarts: restarts::Restarts,
 }
 
@@ -103,6 +107,7 @@ impl Manager {
             history: Mutex::new(history),
             next_generation: AtomicU64::new(1),
             watches: watchers::Watches::default(),
+            tried: Mutex::default(),
             restarts: restarts::Restarts::default(),
             core,
         });
@@ -133,14 +138,16 @@ impl Manager {
 
     /// Loads at server start what the configuration wants. Failures are reported one by one; the others serve.
     pub async fn start(&self) -> Vec<ModuleError> {
-        let mut errors = Vec::new();
+        *lock(&self.inner.tried) = self.pending().await;
         // First all together, as one transaction; if that fails, one by one, so that one bad module stops no other.
         let report = self.update(UpdateRequest::all("start")).await;
+        let mut errors = report.skipped;
         if report.errors.is_empty() {
             return errors;
         }
         for name in self.names_in_start_order().await {
-            let report = self.update(UpdateRequest::named([name], "start")).await;
+            let report = self.update(UpdateRequest::named([name.clone()], "start")).await;
+            errors.retain(|error: &ModuleError| error.module != name);
             errors.extend(report.errors);
         }
         errors

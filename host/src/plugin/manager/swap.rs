@@ -5,6 +5,7 @@
 //! fails before that store is undone, and the old set goes on serving.
 
 use super::handover::{self, Frozen};
+use super::started::Starting;
 use super::{Manager, State};
 use crate::config::{Config, Purge};
 use crate::plugin::core::Core;
@@ -99,10 +100,8 @@ impl Manager {
         let candidates = plan::candidates(&scan, &state.loaded, &state.memory, &config);
         let plan = plan::plan(&request.selection, candidates);
         stages.end(transaction, "files");
-        self.carry_out(&mut state, plan, &request, transaction, stages)
-            .await
-            .finish(state, request.asker.as_deref())
-            .await
+        let outcome = self.carry_out(&mut state, plan, &request, transaction, stages).await;
+        self.finish(outcome, state, &request).await
     }
 
     /// Goes back to the build that served before, or to the one that `build` names (a version, or how its hash begins),
@@ -122,7 +121,8 @@ impl Manager {
             let rejected = serving.hash;
             state.memory.rejected.insert(module.to_owned(), rejected);
         }
-        self.carry_out(&mut state, plan, &request, transaction, stages).await.finish(state, None).await
+        let outcome = self.carry_out(&mut state, plan, &request, transaction, stages).await;
+        self.finish(outcome, state, &request).await
     }
 
     /// Takes modules out of service; their files stay.
@@ -143,7 +143,7 @@ impl Manager {
         if outcome.report.errors.is_empty() {
             state.memory.unloaded.extend(modules);
         }
-        outcome.finish(state, None).await
+        self.finish(outcome, state, &request).await
     }
 
     fn plan_rollback(&self, module: &str, build: Option<&str>, state: &State) -> Result<Found, ModuleError> {
@@ -175,13 +175,25 @@ impl Manager {
         if !plan.errors.is_empty() {
             return self.refused(state, request, transaction, plan.errors, stages);
         }
+        for skipped in &plan.skipped {
+            tracing::warn!(transaction, trigger = request.trigger, "{skipped}; it is left out");
+            state.memory.failed.insert(skipped.module.clone(), skipped.clone());
+        }
+        let (unchanged, skipped) = (plan.unchanged.clone(), plan.skipped.clone());
         if plan.is_empty() {
-            return Outcome::nothing(transaction, plan.unchanged, stages);
+            return Outcome::well(transaction, unchanged, skipped, stages);
         }
         tracing::info!(transaction, trigger = request.trigger, modules = asked.join(","), "update begins");
         match self.try_it(state, &plan, request, transaction, &mut stages).await {
-            Ok(committed) => self.committed(state, request, transaction, plan.unchanged, committed, stages),
-            Err(error) => self.refused(state, request, transaction, vec![error], stages),
+            Ok(committed) => {
+                let outcome = Outcome::well(transaction, unchanged, skipped, stages);
+                self.committed(state, request, committed, outcome)
+            }
+            Err(error) => {
+                let mut outcome = self.refused(state, request, transaction, vec![error], stages);
+                outcome.report.skipped = skipped;
+                outcome
+            }
         }
     }
 
@@ -289,44 +301,44 @@ impl Manager {
         &self,
         state: &State,
         request: &UpdateRequest,
-        transaction: u64,
-        unchanged: Vec<String>,
         committed: Committed,
-        stages: Stages,
+        mut outcome: Outcome,
     ) -> Outcome {
         let Committed { changes, retiring, pause_us } = committed;
-        for (module, _, _) in &changes {
-            self.serves_now(state, module, request.trigger);
+        let transaction = outcome.report.transaction;
+        for (module, from, _) in &changes {
+            outcome.starting.extend(self.serves_now(state, module, from.is_some(), request.trigger));
         }
         let updated: Vec<String> = changes.iter().map(|(module, _, _)| module.clone()).collect();
         tracing::info!(transaction, modules = updated.join(","), pause_us, "update published");
         self.note(changes.into_iter().map(|change| entry(request, transaction, change)).collect());
-        let report = UpdateReport {
-            status: "ok",
-            transaction,
-            updated,
-            unpurged: Vec::new(),
-            purged_after_answer: Vec::new(),
-            unchanged,
-            errors: Vec::new(),
-            stages: Vec::new(),
-            pause_us,
-        };
-        Outcome { report, retiring, stages }
+        outcome.report.updated = updated;
+        outcome.report.pause_us = pause_us;
+        outcome.retiring = retiring;
+        outcome
     }
 
-    /// Timers, `STARTED`, the health window.
-    fn serves_now(&self, state: &State, module: &str, trigger: &'static str) {
-        let Some(generation) = state.loaded.get(module) else { return };
+    /// Timers, the health window; gives who is to be told that it serves.
+    fn serves_now(
+        &self,
+        state: &State,
+        module: &str,
+        is_swap: bool,
+        trigger: &'static str,
+    ) -> Option<Starting> {
+        let generation = state.loaded.get(module)?;
         let instances: Vec<Arc<Instance>> = generation.instances.values().cloned().collect();
         for instance in &instances {
             instance.context().slot.lift_quarantine();
             timer::start_all(&self.inner.core, instance);
         }
-        if trigger != "start" {
-            self.watch_health(module, generation.number, trigger);
-            self.tell_started(module.to_owned(), generation.number, instances);
+        if trigger == "start" {
+            return None;
         }
+        self.watch_health(module, generation.number, trigger);
+        // What was rolled back to is not rolled back again: that would go round in circles.
+        let can_go_back = is_swap && !matches!(trigger, "health" | "rollback");
+        Some(Starting { module: module.to_owned(), generation: generation.number, instances, can_go_back })
     }
 
     fn refused(
@@ -343,51 +355,28 @@ impl Manager {
             state.memory.failed.insert(module, error.clone());
         }
         self.note(errors.iter().map(|error| failed_entry(request, transaction, error)).collect());
-        let report = UpdateReport {
-            status: "error",
-            transaction,
-            updated: Vec::new(),
-            unpurged: Vec::new(),
-            purged_after_answer: Vec::new(),
-            unchanged: Vec::new(),
-            errors,
-            stages: Vec::new(),
-            pause_us: 0,
-        };
-        Outcome { report, retiring: Vec::new(), stages }
+        let report = UpdateReport { status: "error", transaction, errors, ..UpdateReport::default() };
+        Outcome { report, retiring: Vec::new(), starting: Vec::new(), stages }
     }
 }
 
-/// A transaction that is over, but for the old code it left behind.
-struct Outcome {
-    report: UpdateReport,
+/// A transaction that is over, but for the old code it left behind and the new one's first words.
+pub(super) struct Outcome {
+    pub(super) report: UpdateReport,
     retiring: Vec<(String, JoinHandle<bool>)>,
+    pub(super) starting: Vec<Starting>,
     stages: Stages,
 }
 
 impl Outcome {
-    fn nothing(transaction: u64, unchanged: Vec<String>, stages: Stages) -> Self {
-        let report = UpdateReport {
-            status: "ok",
-            transaction,
-            updated: Vec::new(),
-            unpurged: Vec::new(),
-            purged_after_answer: Vec::new(),
-            unchanged,
-            errors: Vec::new(),
-            stages: Vec::new(),
-            pause_us: 0,
-        };
-        Self { report, retiring: Vec::new(), stages }
+    fn well(transaction: u64, unchanged: Vec<String>, skipped: Vec<ModuleError>, stages: Stages) -> Self {
+        let status = if skipped.is_empty() { "ok" } else { "partly" };
+        let report = UpdateReport { status, transaction, unchanged, skipped, ..UpdateReport::default() };
+        Self { report, retiring: Vec::new(), starting: Vec::new(), stages }
     }
 
-    /// Waits a while for the old code to go, with the state free for others.
-    async fn finish(
-        mut self,
-        state: tokio::sync::MutexGuard<'_, State>,
-        asker: Option<&str>,
-    ) -> UpdateReport {
-        drop(state);
+    /// Waits a while for the old code to go.
+    async fn purged(mut self, asker: Option<&str>) -> UpdateReport {
         let until = tokio::time::Instant::now() + PURGE_PATIENCE;
         for (module, retiring) in self.retiring {
             if asker == Some(module.as_str()) {
@@ -403,6 +392,21 @@ impl Outcome {
         self.stages.end(self.report.transaction, "retire");
         self.report.stages = self.stages.times;
         self.report
+    }
+}
+
+impl Manager {
+    /// With the state free for others: tells the new instances that they serve, and waits for the old code to go.
+    async fn finish(
+        &self,
+        mut outcome: Outcome,
+        state: tokio::sync::MutexGuard<'_, State>,
+        request: &UpdateRequest,
+    ) -> UpdateReport {
+        drop(state);
+        self.tell_started(&mut outcome, request).await;
+        outcome.stages.end(outcome.report.transaction, "started");
+        outcome.purged(request.asker.as_deref()).await
     }
 }
 
@@ -484,7 +488,7 @@ fn entry(
     Entry { at: now(), transaction, trigger, module, outcome, from, to, reason: None }
 }
 
-fn failed_entry(request: &UpdateRequest, transaction: u64, error: &ModuleError) -> Entry {
+pub(super) fn failed_entry(request: &UpdateRequest, transaction: u64, error: &ModuleError) -> Entry {
     Entry {
         at: now(),
         transaction,

@@ -7,7 +7,7 @@ use crate::config::Watch;
 use crate::plugin::core::Incident;
 use crate::plugin::error::{ModuleError, Stage};
 use crate::plugin::folder::FolderRules;
-use crate::plugin::instance::{Instance, StopReason};
+use crate::plugin::instance::StopReason;
 use crate::plugin::report::Change;
 use crate::plugin::slot::SlotKey;
 use crate::plugin::watch::{FolderWatch, WatchSettings};
@@ -55,6 +55,14 @@ impl Watches {
         }
         open.remove(module);
         true
+    }
+
+    /// Its failure is being seen to.
+    pub(super) fn close(&self, module: &str, generation: u64) {
+        let mut open = self.lock();
+        if open.get(module).is_some_and(|window| window.generation == generation) {
+            open.remove(module);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Window>> {
@@ -112,7 +120,7 @@ impl Manager {
     }
 
     /// What `update_list --all` would say now, as words to compare.
-    async fn pending(&self) -> BTreeSet<(String, String)> {
+    pub(super) async fn pending(&self) -> BTreeSet<(String, String)> {
         let entries = self.update_list().await.into_iter().filter(|entry| entry.change != Change::Same);
         entries
             .map(|entry| {
@@ -139,23 +147,6 @@ impl Manager {
             let window = self.inner.core.config().modules.health_window;
             self.inner.watches.open(module, generation, window);
         }
-    }
-
-    /// `STARTED` of a generation that was swapped in; an error there is a failed update and is undone.
-    pub(super) fn tell_started(&self, module: String, generation: u64, instances: Vec<Arc<Instance>>) {
-        let manager = self.clone();
-        tokio::spawn(async move {
-            let deadline = manager.inner.core.config().modules.start_deadline;
-            for instance in instances {
-                if let Err(error) = instance.started(deadline).await {
-                    tracing::error!("{error}");
-                    if manager.inner.watches.count(&module, generation, 1) {
-                        manager.roll_back_sick(&module, generation, &error.reason).await;
-                    }
-                    return;
-                }
-            }
-        });
     }
 
     pub(super) fn watch_incidents(&self, mut incidents: mpsc::Receiver<Incident>) {
@@ -228,10 +219,14 @@ impl Manager {
             "too many failures after its update, the last one: {last}; rolling back"
         );
         let report = self.rollback(module, None, "health").await;
-        if report.status != "ok" {
-            let why: Vec<String> = report.errors.iter().map(ToString::to_string).collect();
+        let mut error = ModuleError::module(module, Stage::Health, last);
+        if !report.errors.is_empty() {
+            let why: Vec<&str> = report.errors.iter().map(|error| error.reason.as_str()).collect();
             tracing::error!(module, generation, "it could not be rolled back: {}", why.join("; "));
+            error.reason = format!("{last}; it could not be rolled back: {}", why.join("; "));
         }
+        // The reason, and not what the way back had to say.
+        self.inner.state.lock().await.memory.failed.insert(module.to_owned(), error);
     }
 }
 

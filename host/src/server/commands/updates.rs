@@ -154,6 +154,9 @@ async fn finished(shared: &Shared, report: UpdateReport) -> CommandResult {
     if !report.errors.is_empty() {
         return Err(failures::modules(&report.errors, Some(report.transaction)));
     }
+    if !report.skipped.is_empty() {
+        return Err(partly(&report));
+    }
     let held_by = match report.unpurged.is_empty() {
         true => Vec::new(),
         false => held_by(shared, &report.unpurged).await,
@@ -163,6 +166,18 @@ async fn finished(shared: &Shared, report: UpdateReport) -> CommandResult {
         answer.value["held_by"] = json!(held_by);
     }
     Ok(answer.with_text(told(&report, &held_by)))
+}
+
+/// What was of use is done, and files of no use were left out: not a success, and no failure of the rest.
+fn partly(report: &UpdateReport) -> CommandError {
+    let mut error = failures::modules(&report.skipped, Some(report.transaction));
+    error.message = format!("{}\nleft out:\n{}", told(report, &[]), error.message);
+    if let (Some(details), Ok(report)) = (&mut error.details, serde_json::to_value(report))
+        && let (Some(details), Some(report)) = (details.as_object_mut(), report.as_object())
+    {
+        details.extend(report.clone());
+    }
+    error
 }
 
 /// The same for people: what is not there is not mentioned.
@@ -251,17 +266,7 @@ mod tests {
 
     #[test]
     fn a_report_is_told_in_lines_without_what_is_not_there() {
-        let nothing = UpdateReport {
-            status: "ok",
-            transaction: 7,
-            updated: Vec::new(),
-            unpurged: Vec::new(),
-            purged_after_answer: Vec::new(),
-            unchanged: Vec::new(),
-            errors: Vec::new(),
-            stages: Vec::new(),
-            pause_us: 0,
-        };
+        let nothing = UpdateReport { status: "ok", transaction: 7, ..UpdateReport::default() };
         assert_eq!(told(&nothing, &[]), "There is nothing to update.");
         let one = UpdateReport {
             updated: vec!["mod_a".into(), "mod_b".into()],
