@@ -128,3 +128,32 @@ async fn secrets_come_from_the_environment_and_are_never_shown() {
     assert!(!server.log().text().contains(token));
     server.stop().await;
 }
+
+#[tokio::test]
+async fn options_that_one_module_refuses_are_taken_by_none() {
+    let modules = ["mod_echo", "fixture_misbehaving"].map(Plugin::built);
+    let server = Server::builder().plugin(&modules[0]).plugin(&modules[1]).start().await;
+    let mut alice = server.client("alice").await;
+    let hosts = async || {
+        let info = server.ctl_json(&["module_info", "mod_echo"]).await;
+        info["instances"][0]["registrations"].to_string()
+    };
+    let before = hosts().await;
+    // mod_echo takes its new name, and fixture_misbehaving refuses: in which order they are asked does not matter.
+    for (echo, fault) in [("parrot.@HOST@", "reload:error"), ("b ad", ""), ("localhost", "")] {
+        let wanted = format!(
+            "[modules.mod_echo]\nhosts = ['{echo}']\n[modules.fixture_misbehaving]\nfault = '{fault}'"
+        );
+        server.write_config(&wanted);
+        let answer = server.try_ctl(&["reload_config"]).await;
+        assert!(answer.code == 1 && answer.stderr.contains("Nothing was changed"), "{echo}: {answer:?}");
+        assert_eq!(hosts().await, before, "{echo}");
+        let pending = server.ctl_json(&["reload_config", "--dry-run"]).await;
+        assert!(pending.to_string().contains("mod_echo.hosts"), "{echo}: it is still to be done: {pending}");
+        alice.send("<message to='echo.localhost' type='chat'><body>still there</body></message>").await;
+        assert_eq!(alice.expect_message().await.child_text("body"), Some("still there"));
+    }
+    server.reconfigure("[modules.mod_echo]\nhosts = ['parrot.@HOST@']").await;
+    assert!(hosts().await.contains("parrot.localhost"));
+    server.stop().await;
+}

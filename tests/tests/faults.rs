@@ -201,7 +201,10 @@ async fn a_new_generation_that_fails_when_it_serves_is_rolled_back() {
         server.try_ctl(&["update", MODULE]).await;
         server.log().expect(&["fixture_misbehaving@localhost failed at started", part]).await;
         eventually("the former build is back", async || line(&server).await["hash"] == before).await;
-        misbehaving_serves(&mut alice).await;
+        // The former build has the same option: where it holds its thread as well, it is called no more.
+        if how != "hang" {
+            misbehaving_serves(&mut alice).await;
+        }
         server.kill_is_fine().await;
     }
 }
@@ -238,7 +241,7 @@ async fn a_restart_whose_new_instance_fails_when_it_serves_leaves_the_old_one() 
 }
 
 #[tokio::test]
-async fn a_reload_that_fails_in_one_module_is_told_and_holds_for_the_others() {
+async fn a_reload_that_fails_in_one_module_is_told_and_changes_nothing() {
     let server = server().start().await;
     let mut alice = server.client("alice").await;
     for (how, part) in [

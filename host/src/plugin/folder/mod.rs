@@ -364,6 +364,8 @@ fn refuse_collisions(scan: &mut Scan) {
         match refused[i] {
             None => scan.found.push(found.clone()),
             Some(other) if all[other].hash == found.hash => {}
+            // Told of once, with the file that came first.
+            Some(other) if other > i => {}
             Some(other) => scan.problems.push(FolderProblem {
                 module: Some(found.id().to_owned()),
                 path: found.path.clone(),

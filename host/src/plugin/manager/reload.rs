@@ -1,8 +1,8 @@
 //! Another configuration for the same generations: options by `RELOAD` or restart, vhosts that come and go. All options are
 //! checked before the first instance hears of it.
 
-use super::Manager;
 use super::prepare::{keys, options};
+use super::{Manager, State};
 use crate::config::{Config, Purge};
 use crate::plugin::error::{ModuleError, Stage};
 use crate::plugin::generation::Generation;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub enum Reloaded {
     /// It took its new options.
     Applied,
-    /// It has no reload callback and was started anew with them.
+    /// It does not take them while it runs, and was started anew with them.
     Restarted,
     /// It is new on this vhost.
     Started,
@@ -39,6 +39,9 @@ pub struct ReloadReport {
     pub instances: BTreeMap<String, Reloaded>,
     /// Failures of single instances.
     pub errors: Vec<ModuleError>,
+    /// Whether one of them is the refusal of new options, or of a place to serve at.
+    #[serde(skip)]
+    pub is_refused: bool,
 }
 
 impl Manager {
@@ -58,7 +61,9 @@ impl Manager {
         generation.is_some_and(|g| g.manifest.options.iter().any(|o| o.name == option && o.boot_only))
     }
 
-    /// Lets `config` hold for all modules. `call_all`: also tell those whose options are what they were (S4-2).
+    /// Lets `config` hold for all modules, or for none: when one refuses what is new to it, those that took it already are
+    /// told their former options again. `call_all`: also tell those whose options are what they were (S4-2); what goes
+    /// wrong there is told and refuses nothing.
     pub async fn apply_config(
         &self,
         config: Arc<Config>,
@@ -69,7 +74,25 @@ impl Manager {
             return Err(errors);
         }
         let mut state = self.inner.state.lock().await;
-        self.inner.core.set_config(Arc::clone(&config));
+        let before = self.inner.core.config();
+        let report = self.spread(&mut state, &before, &config, call_all).await;
+        if !report.is_refused {
+            return Ok(report);
+        }
+        tracing::warn!("a module refuses its new options: the configuration before holds again");
+        let back = self.spread(&mut state, &config, &before, false).await;
+        Err(report.errors.into_iter().chain(back.errors).collect())
+    }
+
+    /// Lets a configuration hold, for one module after the other.
+    async fn spread(
+        &self,
+        state: &mut State,
+        before: &Config,
+        config: &Arc<Config>,
+        call_all: bool,
+    ) -> ReloadReport {
+        self.inner.core.set_config(Arc::clone(config));
         // New vhosts get their tables, changed disciplines their lanes.
         if let Err(conflict) = self.inner.core.republish() {
             tracing::error!(%conflict, "the tables could not be built for the new configuration");
@@ -78,10 +101,10 @@ impl Manager {
         let order = state.order.clone();
         for module in &order {
             if let Some(generation) = state.loaded.get_mut(module) {
-                self.reload_module(generation, &config, call_all, &mut report).await;
+                self.reload_module(generation, before, config, call_all, &mut report).await;
             }
         }
-        Ok(report)
+        report
     }
 
     /// Stops and starts one instance anew, out of the same generation, without handing state over.
@@ -145,6 +168,7 @@ impl Manager {
     async fn reload_module(
         &self,
         generation: &mut Generation,
+        before: &Config,
         config: &Config,
         call_all: bool,
         report: &mut ReloadReport,
@@ -158,6 +182,17 @@ impl Manager {
         }
         for key in wanted {
             let old = generation.instances.get(&key).cloned();
+            let is_new = match &old {
+                Some(instance) => {
+                    options(&generation.manifest, &key, config).ok() != Some(instance.options())
+                }
+                // What could not be started there before either is no news.
+                None => {
+                    !keys(&generation.manifest, before).contains(&key)
+                        || options(&generation.manifest, &key, before).ok()
+                            != options(&generation.manifest, &key, config).ok()
+                }
+            };
             let done = match old {
                 Some(instance) => self.reload_instance(generation, &instance, config, call_all).await,
                 None if generation.ignored.contains(&key) && !call_all => continue,
@@ -169,6 +204,7 @@ impl Manager {
                 Err(error) => {
                     tracing::error!("{error}");
                     report.instances.insert(key.to_string(), Reloaded::Failed);
+                    report.is_refused |= is_new;
                     report.errors.push(error);
                 }
             }
@@ -194,7 +230,7 @@ impl Manager {
             (true, false) => Ok(Some(Reloaded::Called)),
             (false, false) => Ok(None),
             (false, true) => {
-                tracing::warn!(module = %key, "has no reload callback: it is started anew with its new options");
+                tracing::warn!(module = %key, "does not take its new options while it runs: it is started anew with them");
                 self.replace(generation, &key, Some(Arc::clone(instance)), config).await?;
                 Ok(Some(Reloaded::Restarted))
             }

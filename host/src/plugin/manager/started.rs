@@ -14,8 +14,18 @@ pub(super) struct Starting {
     pub(super) module: String,
     pub(super) generation: u64,
     pub(super) instances: Vec<Arc<Instance>>,
-    /// It came in place of another build.
-    pub(super) can_go_back: bool,
+    pub(super) otherwise: Otherwise,
+}
+
+/// What is done when it does not want to serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Otherwise {
+    /// It came in place of another build, which comes back.
+    GoBack,
+    /// It is taken out of service.
+    TakeOut,
+    /// It was gone back to: nothing better is there, and going on would be going round in circles.
+    Leave,
 }
 
 impl Manager {
@@ -28,7 +38,9 @@ impl Manager {
                 tracing::error!("{error}");
                 self.note(vec![failed_entry(request, outcome.report.transaction, &error)]);
                 outcome.report.status = "error";
-                outcome.report.updated.retain(|module| *module != starting.module);
+                if starting.otherwise != Otherwise::Leave {
+                    outcome.report.updated.retain(|module| *module != starting.module);
+                }
                 let (error, is_undone) = self.not_started(&mut starting, &instance, error).await;
                 outcome.report.errors.push(error);
                 if is_undone {
@@ -49,27 +61,30 @@ impl Manager {
         Box::pin(async move {
             let module = &starting.module;
             self.inner.watches.close(module, starting.generation);
-            let undone = match std::mem::take(&mut starting.can_go_back) {
-                true => self.go_back(module, starting.generation, &error.reason).await,
-                false => Err("it is taken out of service".to_owned()),
-            };
-            match &undone {
-                Ok(()) => error.reason.push_str("; the build before it serves again"),
-                Err(why) => {
-                    error.reason = format!("{}; {why}", error.reason);
-                    self.take_out(instance, &error).await;
+            let undone = match starting.otherwise {
+                Otherwise::GoBack => self.go_back(module, starting.generation, &error.reason).await,
+                Otherwise::TakeOut => Err("it is taken out of service".to_owned()),
+                Otherwise::Leave => {
+                    Ok("it serves all the same, for there is nothing to go back to".to_owned())
                 }
+            };
+            let (Ok(done) | Err(done)) = &undone;
+            error.reason = format!("{}; {done}", error.reason);
+            if undone.is_err() {
+                // No second way back for the next instance.
+                starting.otherwise = Otherwise::TakeOut;
+                self.take_out(instance, &error).await;
             }
             self.inner.state.lock().await.memory.failed.insert(module.clone(), error.clone());
             (error, undone.is_ok())
         })
     }
 
-    async fn go_back(&self, module: &str, generation: u64, why: &str) -> Result<(), String> {
+    async fn go_back(&self, module: &str, generation: u64, why: &str) -> Result<String, String> {
         tracing::error!(module, generation, "its start was no success: {why}; rolling back");
         let report = self.rollback(module, None, "health").await;
-        if report.errors.is_empty() {
-            return Ok(());
+        if report.updated.iter().any(|updated| updated == module) {
+            return Ok("the build before it serves again".to_owned());
         }
         let reasons: Vec<&str> = report.errors.iter().map(|error| error.reason.as_str()).collect();
         let reasons = reasons.join("; ");

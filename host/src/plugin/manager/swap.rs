@@ -5,7 +5,7 @@
 //! fails before that store is undone, and the old set goes on serving.
 
 use super::handover::{self, Frozen};
-use super::started::Starting;
+use super::started::{Otherwise, Starting};
 use super::{Manager, State};
 use crate::config::{Config, Purge};
 use crate::plugin::core::Core;
@@ -336,9 +336,12 @@ impl Manager {
             return None;
         }
         self.watch_health(module, generation.number, trigger);
-        // What was rolled back to is not rolled back again: that would go round in circles.
-        let can_go_back = is_swap && !matches!(trigger, "health" | "rollback");
-        Some(Starting { module: module.to_owned(), generation: generation.number, instances, can_go_back })
+        let otherwise = match trigger {
+            "health" | "rollback" => Otherwise::Leave,
+            _ if is_swap => Otherwise::GoBack,
+            _ => Otherwise::TakeOut,
+        };
+        Some(Starting { module: module.to_owned(), generation: generation.number, instances, otherwise })
     }
 
     fn refused(

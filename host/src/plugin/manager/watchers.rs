@@ -220,7 +220,7 @@ impl Manager {
         );
         let report = self.rollback(module, None, "health").await;
         let mut error = ModuleError::module(module, Stage::Health, last);
-        if !report.errors.is_empty() {
+        if !report.updated.iter().any(|updated| updated == module) {
             let why: Vec<&str> = report.errors.iter().map(|error| error.reason.as_str()).collect();
             tracing::error!(module, generation, "it could not be rolled back: {}", why.join("; "));
             error.reason = format!("{last}; it could not be rolled back: {}", why.join("; "));
