@@ -9,7 +9,7 @@
 //! it for busy, and never wakes it.
 //!
 //! One place of the scheduler nobody else can take work from: each worker keeps the task woken last for itself. So what a
-//! module wakes while it runs there is moved on at once ([`share_woken`]).
+//! module wakes while it runs there is moved on at once (`share_woken`).
 
 use super::threads;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

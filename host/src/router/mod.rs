@@ -15,7 +15,7 @@
 //! awaited. Where the RFC leaves a choice, [`rules`] has made it.
 //!
 //! It keeps no roster: who besides the own resources hears of a presence, modules tell by the hook `contacts`, and
-//! [`contacts`] remembers it while the account has sessions.
+//! `contacts` remembers it while the account has sessions.
 
 mod account;
 mod contacts;

@@ -20,10 +20,10 @@ impl Router {
 
     /// The same; `None` says that the stanza was not processed for that reason.
     pub fn take_from_session(&self, session: &Arc<Session>, stanza: Stanza) -> Option<Routing> {
-        session.is_live().then(|| self.from_live_session(session, stanza))
+        session.is_live().then(|| self.take_from_live(session, stanza))
     }
 
-    fn from_live_session(&self, session: &Arc<Session>, stanza: Stanza) -> Routing {
+    fn take_from_live(&self, session: &Arc<Session>, stanza: Stanza) -> Routing {
         self.inner.counts.sent_by_clients();
         if !self.inner.modules.is_hooked(HookPoint::UserSendPacket, session.vhost()) {
             return self.outbound(session, stanza);

@@ -149,9 +149,10 @@ mod tests {
     #[test]
     fn what_was_declared_comes_first_and_each_hook_has_its_own_fields() {
         let declared = json!({"features": ["a"], "identities": [], "items": [{"jid": "x"}]});
-        let own = br#"{"features": ["b"], "items": [{"jid": "y"}]}"#;
+        let own = br#"{"features": ["b"], "items": [{"jid": "y"}], "forms": ["<x/>"]}"#;
         let read = |point| serde_json::from_str::<Value>(&joined(point, &declared, own)).unwrap();
-        assert_eq!(read(HookPoint::DiscoInfo), json!({"features": ["a", "b"], "identities": []}));
+        let info = json!({"features": ["a", "b"], "identities": [], "forms": ["<x/>"]});
+        assert_eq!(read(HookPoint::DiscoInfo), info);
         assert_eq!(read(HookPoint::DiscoItems), json!({"items": [{"jid": "x"}, {"jid": "y"}]}));
         assert_eq!(joined(HookPoint::DiscoItems, &Value::Null, b"{}"), r#"{"items":[]}"#);
     }
