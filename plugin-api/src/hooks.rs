@@ -20,6 +20,7 @@
 //! | `user_removed` | bare JID | | | [`AccountArgs`] | watch |
 //! | `contacts` (1.1) | bare JID | | accumulator: [`ContactsAnswer`] | | extend |
 //! | `inactive_packet` (1.1) | sender | full JID | yes | [`PacketArgs`] | say whether it can wait |
+//! | `modules_changed` (1.2) | vhost | | | [`ModulesChanged`] | watch |
 //! | `c2s_auth_result` | bare JID or empty | | | [`AuthResult`] | watch |
 //!
 //! The discovery hooks are raised when mod_disco (or who answers in its place) asks the host for an answer about a vhost or an
@@ -56,6 +57,8 @@ pub mod name {
     pub const CONTACTS: &str = "contacts";
     /// A stanza about to enter the mailbox of a session whose client is inactive (XEP-0352, since 1.1).
     pub const INACTIVE_PACKET: &str = "inactive_packet";
+    /// Other modules, registrations or options hold from now on (since 1.2).
+    pub const MODULES_CHANGED: &str = "modules_changed";
     /// An account was made.
     pub const USER_REGISTERED: &str = "user_registered";
     /// An account was removed.
@@ -280,6 +283,12 @@ pub struct OfferedArg {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AccountArgs {}
+
+/// Beside `modules_changed`. Empty today. It is raised after the fact, once for several changes in short order; what holds
+/// now is to be asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ModulesChanged {}
 
 /// Beside `c2s_auth_result`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Something that happened while a module was called, for those who watch over generations.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,8 @@ pub struct Core {
     slots: Mutex<HashMap<SlotKey, Arc<Slot>>>,
     starting: AtomicBool,
     incidents: mpsc::Sender<Incident>,
+    /// Counts what may be other answers than before: publications, and reloads that modules took.
+    changes: watch::Sender<u64>,
     this: Weak<Core>,
 }
 
@@ -90,6 +92,7 @@ impl Core {
             slots: Mutex::default(),
             starting: AtomicBool::new(true),
             incidents,
+            changes: watch::Sender::new(0),
             this: this.clone(),
         });
         (core, receiver)
@@ -195,8 +198,19 @@ impl Core {
         let old = std::mem::replace(&mut published.instances, instances);
         published.version = version;
         self.tables.store(snapshot);
+        self.has_changed();
         let gone = changes.keys().filter_map(|key| old.get(key).cloned());
         Ok(gone.filter(|old| !is_same(published.instances.get(old.key()), old)).collect())
+    }
+
+    /// What modules tell or do may be another thing from now on.
+    pub fn has_changed(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Hears of every such change; of several at once, once.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Builds the tables again from the same instances: their registrations or the vhosts have changed.

@@ -150,6 +150,13 @@ pub enum What {
     },
     /// An item of the vhost.
     Item(Item),
+    /// An element among the stream features.
+    StreamFeature {
+        /// As XML.
+        element: Arc<str>,
+        /// `Bare`: of streams that have logged in; `Server`: of those that have not.
+        target: IqTarget,
+    },
 }
 
 impl std::fmt::Display for What {
@@ -169,9 +176,13 @@ impl std::fmt::Display for What {
             What::Feature { var, .. } => write!(f, "feature {var}"),
             What::Identity { identity, .. } => write!(f, "identity {}/{}", identity.category, identity.kind),
             What::Item(item) => write!(f, "item {}", item.jid),
+            What::StreamFeature { element, .. } => write!(f, "stream feature {element}"),
         }
     }
 }
+
+/// Stream features are sent to everybody who connects.
+const LONGEST_STREAM_FEATURE: usize = 4096;
 
 /// One registration of one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,6 +226,9 @@ pub fn from_abi(what: &v1::Registration<'_>) -> Result<What, String> {
         registration::ITEM => {
             let item: Item = json(what.args.as_str())?;
             Ok(What::Item(Item { jid: name.to_owned(), ..item }))
+        }
+        registration::STREAM_FEATURE => {
+            Ok(What::StreamFeature { element: stream_feature(name)?, target: iq_target(what.target)? })
         }
         kind => Err(format!("this server knows no registration of kind {kind}")),
     }
@@ -278,6 +292,22 @@ fn http(name: &str, args: &str) -> Result<What, String> {
     Ok(What::Http { prefix: name.into(), admin, max_body })
 }
 
+/// One element that stands for itself: every client of the vhost reads it.
+fn stream_feature(text: &str) -> Result<Arc<str>, String> {
+    let wrong = |why: &str| format!("'{text}' is no stream feature: {why}");
+    if text.len() > LONGEST_STREAM_FEATURE {
+        return Err(format!("a stream feature has {LONGEST_STREAM_FEATURE} bytes at most"));
+    }
+    let around = format!("<message>{text}</message>");
+    let parsed = crate::stanza::Stanza::parse(around.as_bytes()).map_err(|e| wrong(&e.to_string()))?;
+    let is_one = parsed.child_count() == 1 && text.starts_with('<') && text.ends_with('>');
+    match parsed.payload().filter(|_| is_one) {
+        Some(payload) if payload.ns != crate::stanza::ns::CLIENT => Ok(text.into()),
+        Some(_) => Err(wrong("it needs a namespace of its own")),
+        None => Err(wrong("it is not one element")),
+    }
+}
+
 fn timer(what: &v1::Registration<'_>) -> Result<What, String> {
     if what.interval_ms == 0 {
         return Err("a timer needs an interval of at least one millisecond".into());
@@ -331,6 +361,11 @@ mod tests {
             (registration::TIMER, "", "", "at least one millisecond"),
             (registration::IDENTITY, "", "{}", "category"),
             (registration::COMMAND, "x", "[", "arguments"),
+            (registration::STREAM_FEATURE, "x", "", "not one element"),
+            (registration::STREAM_FEATURE, "<x xmlns='a'/><x xmlns='a'/>", "", "not one element"),
+            (registration::STREAM_FEATURE, "<x/>", "", "namespace"),
+            (registration::STREAM_FEATURE, "<x xmlns='a'>", "", "no stream feature"),
+            (registration::STREAM_FEATURE, "</message><x xmlns='a'/><message>", "", "no stream feature"),
             (99, "", "", "kind 99"),
         ] {
             let error = from_abi(&registration(kind, name, args)).unwrap_err();

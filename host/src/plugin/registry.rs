@@ -105,6 +105,8 @@ struct VhostTables {
     hooks: BTreeMap<HookPoint, Vec<HookEntry>>,
     server_disco: Disco,
     bare_disco: Disco,
+    /// Before and after the login.
+    stream_features: [Vec<Arc<str>>; 2],
 }
 
 /// All tables of one moment.
@@ -229,6 +231,11 @@ impl Snapshot {
         })
     }
 
+    /// The elements that modules put among the features of streams, logged in (`Bare`) or not.
+    pub fn stream_features(&self, vhost: &str, target: IqTarget) -> &[Arc<str>] {
+        self.vhosts.get(vhost).map_or(&[], |tables| tables.stream_features[stage_of(target)].as_slice())
+    }
+
     /// All serving instances.
     pub fn instances(&self) -> &BTreeMap<SlotKey, Arc<Instance>> {
         &self.instances
@@ -289,6 +296,11 @@ impl Snapshot {
             }
             What::Item(item) => {
                 self.for_vhosts(instance, |tables| tables.server_disco.items.push(item.clone()));
+            }
+            What::StreamFeature { element, target } => {
+                self.for_vhosts(instance, |tables| {
+                    tables.stream_features[stage_of(target)].push(Arc::clone(&element));
+                });
             }
             What::Timer { .. } => {}
         }
@@ -376,6 +388,10 @@ impl Snapshot {
             }
         }
     }
+}
+
+fn stage_of(target: IqTarget) -> usize {
+    usize::from(target == IqTarget::Bare)
 }
 
 fn discipline_of(limits: &Limits, asked: Option<Discipline>) -> Discipline {

@@ -59,7 +59,8 @@ impl StreamHost for Streams {
     }
 
     /// A stream announces what a module has declared as a feature: of the vhost that accounts may be made (XEP-0077
-    /// section 8), of its accounts what they can do with rosters (RFC 6121 sections 2.6 and 3.4).
+    /// section 8), of its accounts what they can do with rosters (RFC 6121 sections 2.6 and 3.4). What a module has
+    /// registered as a stream feature follows as it is.
     fn write_features(&self, stage: FeatureStage, domain: &str, out: &mut String) {
         let (target, announced): (_, &[(&str, &str)]) = match stage {
             FeatureStage::BeforeLogin => (IqTarget::Server, &BEFORE_LOGIN),
@@ -72,6 +73,9 @@ impl StreamHost for Streams {
             if declared.features.iter().any(|feature| &**feature == *var) {
                 out.push_str(element);
             }
+        }
+        for element in snapshot.stream_features(domain, target) {
+            out.push_str(element);
         }
     }
 }

@@ -21,7 +21,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"MOULTMOD");
 /// A module of another major is refused.
 pub const API_MAJOR: u16 = 1;
 /// A module of a newer minor is refused when it needs what the host lacks; an older one always loads.
-pub const API_MINOR: u16 = 1;
+pub const API_MINOR: u16 = 2;
 /// Name of the exported [`ModuleDecl`].
 pub const DECLARATION_SYMBOL: &str = "MOULT_MODULE_V1";
 /// ELF section of the note that repeats the manifest, readable without loading the library.
@@ -167,6 +167,9 @@ pub mod registration {
     pub const IDENTITY: u32 = 9;
     /// An item of the vhost: `name` = JID, `args` = JSON `{"name","node"}`.
     pub const ITEM: u32 = 10;
+    /// An element among the stream features: `name` = the element as XML with its namespace, `target` = BARE for streams that
+    /// have logged in, SERVER for those that have not. Since 1.2.
+    pub const STREAM_FEATURE: u32 = 11;
 }
 
 /// [`Registration::target`] of an IQ handler or feature.

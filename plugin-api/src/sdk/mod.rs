@@ -26,6 +26,7 @@ pub mod ns;
 mod op;
 mod presence;
 pub mod register;
+pub mod sha;
 mod stanza;
 pub mod store;
 mod timer;

@@ -8,7 +8,7 @@ use super::hooks::{self, Hook};
 use super::http::{HttpAuth, HttpEvent, HttpSpec};
 use super::iq::{IqEvent, IqSpec};
 use super::timer::TimerEvent;
-use super::{Flow, Host, HostError, Jid, Module, Target};
+use super::{Element, Flow, Host, HostError, Jid, Module, Target};
 use crate::abi::v1::{self, call, registration};
 use crate::glue::Entry;
 use crate::hooks::Identity;
@@ -201,6 +201,15 @@ impl Host {
         self.register_plain(&feature)
     }
 
+    /// Announces an element among the stream features: to clients that have logged in (`Target::Account`), or to those that
+    /// have not (`Target::Server`). Since API 1.2.
+    pub fn stream_feature(&self, element: &Element, target: Target) -> Result<Registration, HostError> {
+        let element = element.to_string();
+        let mut feature = what(registration::STREAM_FEATURE, &element, "");
+        feature.target = target.number();
+        self.register_plain(&feature)
+    }
+
     /// Announces an identity, of the vhost when `domain` is empty.
     pub fn identity(
         &self,
@@ -284,6 +293,8 @@ hook_functions! {
     on_user_registered: UserRegisteredEvent;
     /// An account was removed.
     on_user_removed: UserRemovedEvent;
+    /// Other modules, registrations or options hold from now on (since 1.2).
+    on_modules_changed: ModulesChangedEvent;
     /// An authentication ended, well or badly.
     on_c2s_auth_result: AuthResultEvent;
 }

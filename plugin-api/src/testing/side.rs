@@ -15,7 +15,7 @@ pub(super) struct Side {
     pub(super) instance: u64,
 }
 
-const HOOKS: [&str; 16] = [
+const HOOKS: [&str; 17] = [
     hooks::name::USER_SEND_PACKET,
     hooks::name::USER_RECEIVE_PACKET,
     hooks::name::FILTER_PACKET,
@@ -29,6 +29,7 @@ const HOOKS: [&str; 16] = [
     hooks::name::DISCO_ITEMS,
     hooks::name::CONTACTS,
     hooks::name::INACTIVE_PACKET,
+    hooks::name::MODULES_CHANGED,
     hooks::name::USER_REGISTERED,
     hooks::name::USER_REMOVED,
     hooks::name::C2S_AUTH_RESULT,
@@ -57,7 +58,10 @@ fn checked(what: &v1::Registration<'_>) -> Result<String, HostError> {
         registration::IQ if what.discipline == v1::discipline::PARALLEL_N && what.workers == 0 => {
             Err(refused("bad-request", "parallel(0) would never answer".to_owned()))
         }
-        registration::ROUTE_GLOBAL..=registration::ITEM => Ok(name.to_owned()),
+        registration::STREAM_FEATURE if parse_element(name).is_err() => {
+            Err(refused("bad-request", format!("'{name}' is no element")))
+        }
+        registration::ROUTE_GLOBAL..=registration::STREAM_FEATURE => Ok(name.to_owned()),
         kind => Err(refused("bad-request", format!("there is no registration of kind {kind}"))),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! * `swap`: the update transaction;
 //! * `prepare`: from a file to a generation whose instances are ready to serve;
+//! * `changes`: telling modules that others have changed;
 //! * `handover`: state from the old instances to the new ones;
 //! * `reload`: another configuration for the same generations;
 //! * `started`: the first words to what an update has put in place, and the way back when it does not want to serve;
@@ -9,6 +10,7 @@
 //! * `watchers`: what happens by itself: health windows, stopped instances, the plugin folder, late unmapping;
 //! * `look`: reports.
 
+mod changes;
 mod handover;
 mod look;
 mod prepare;
@@ -156,6 +158,7 @@ impl Manager {
     /// The listeners are up: `STARTED` for all, in start order, one after the other (S4-1).
     pub async fn announce_started(&self) -> Vec<ModuleError> {
         self.inner.core.is_up();
+        self.tell_changes();
         let deadline = self.inner.core.config().modules.start_deadline;
         let mut errors = Vec::new();
         for instance in self.instances_in_order().await {

@@ -76,6 +76,7 @@ impl Manager {
         let mut state = self.inner.state.lock().await;
         let before = self.inner.core.config();
         let report = self.spread(&mut state, &before, &config, call_all).await;
+        self.inner.core.has_changed();
         if !report.is_refused {
             return Ok(report);
         }

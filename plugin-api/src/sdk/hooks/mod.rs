@@ -10,8 +10,8 @@ mod packet;
 
 pub use disco::{Collect, Collecting, ContactsEvent, DiscoInfoEvent, DiscoItemsEvent};
 pub use notice::{
-    AccountNotice, AuthResultEvent, AuthResultNotice, Chain, Notice, PresenceChangedEvent,
-    SessionClosedEvent, SessionOpenedEvent, UserRegisteredEvent, UserRemovedEvent,
+    AccountNotice, AuthResultEvent, AuthResultNotice, Chain, ModulesChangedEvent, Notice,
+    PresenceChangedEvent, SessionClosedEvent, SessionOpenedEvent, UserRegisteredEvent, UserRemovedEvent,
 };
 pub use packet::{
     FilterPacketEvent, InactivePacketEvent, LocalPacketEvent, OfflineMessageEvent, Packet,

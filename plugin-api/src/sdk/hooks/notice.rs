@@ -2,7 +2,9 @@
 
 use super::{Hook, Verdict, args};
 use crate::abi::v1::Call;
-use crate::hooks::{AccountArgs, AuthResult, PresenceChanged, SessionClosed, SessionOpened, name};
+use crate::hooks::{
+    AccountArgs, AuthResult, ModulesChanged, PresenceChanged, SessionClosed, SessionOpened, name,
+};
 use crate::sdk::handler::{Answer, Event};
 use crate::sdk::{Host, Jid};
 
@@ -81,6 +83,8 @@ notices! {
     UserRegisteredEvent = USER_REGISTERED, AccountArgs;
     /// An account was removed.
     UserRemovedEvent = USER_REMOVED, AccountArgs;
+    /// Other modules, registrations or options hold from now on.
+    ModulesChangedEvent = MODULES_CHANGED, ModulesChanged;
     /// An authentication ended, well or badly.
     AuthResultEvent = C2S_AUTH_RESULT, AuthResult;
 }
