@@ -48,10 +48,15 @@ fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) {
 async fn serves(client: &mut Client) {
     let answer = client.get("localhost", &format!("<ask xmlns='{NS}'/>")).await;
     let refused = answer.child("answer").and_then(|child| child.attr("refused")).unwrap_or_default();
-    assert!(refused.contains("hook_of_the_future"), "{answer}");
+    assert!(refused.contains("hook_of_tomorrow"), "{answer}");
     let own = client.jid().to_owned();
     client.message(&own, "to myself").await;
     assert!(client.expect_message().await.child_ns("seen", NS).is_some(), "the hook of 1.0 works");
+}
+
+/// A build whose hook of tomorrow is one of today, so that insisting on it does no harm.
+fn content() -> Plugin {
+    Plugin::built(MODULE).altered(|bytes| replace(bytes, b"hook_of_tomorrow", b"presence_changed"))
 }
 
 async fn refused(server: &Server, plugin: &Plugin) -> String {
@@ -98,7 +103,27 @@ async fn what_this_server_lacks_is_a_refusal_with_its_reason() {
     // One that insists on a hook of later says so itself: here at its restart, because it takes no options while it runs.
     server.write_config(&format!("[modules.{MODULE}]\ninsists = true"));
     let CtlAnswer { code, stdout, stderr } = server.try_ctl(&["reload_config"]).await;
-    assert!(code == 1 && format!("{stdout}{stderr}").contains("no hook 'hook_of_the_future'"), "{stderr}");
+    assert!(code == 1 && format!("{stdout}{stderr}").contains("no hook 'hook_of_tomorrow'"), "{stderr}");
     serves(&mut alice).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_update_to_a_build_that_insists_on_a_hook_of_later_is_refused_at_its_start() {
+    let insists = format!("[modules.{MODULE}]\ninsists = true");
+    let server = Server::builder().config(&insists).plugin(&content()).start().await;
+    let mut alice = server.client("alice").await;
+    let own = alice.jid().to_owned();
+    for newer in [of_minor(9, 0), Plugin::built(MODULE)] {
+        let said = refused(&server, &newer).await;
+        assert!(said.contains("failed at start") && said.contains("no hook 'hook_of_tomorrow'"), "{said}");
+        let answer = alice.get("localhost", &format!("<ask xmlns='{NS}'/>")).await;
+        let old = answer.child("answer").and_then(|child| child.attr("refused"));
+        assert_eq!(old, Some(""), "the old build serves on: {answer}");
+        alice.message(&own, "to myself").await;
+        assert!(alice.expect_message().await.child_ns("seen", NS).is_some(), "and so do its hooks");
+    }
+    let info = server.ctl_json(&["module_info", MODULE]).await;
+    assert_eq!(info["old_generations"], 0, "nothing of the refused builds stays: {info}");
     server.stop().await;
 }
