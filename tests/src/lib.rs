@@ -11,6 +11,7 @@
 
 pub mod artifacts;
 pub mod certificate;
+pub mod chain;
 pub mod client;
 pub mod eventually;
 pub mod plugin;

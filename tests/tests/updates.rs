@@ -1,5 +1,6 @@
 //! Updates of several modules and by themselves: what is of no use stops nobody else, what does not want to serve is undone.
 
+use moult_tests::chain::{self, chained};
 use moult_tests::{Plugin, Server, eventually};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -112,5 +113,38 @@ async fn a_build_that_does_not_want_to_serve_gives_way_to_the_one_before_it() {
     // The former build has the same option, and does not want to serve either.
     assert!(reason.starts_with("told to fail at started"), "{info}");
     assert_eq!(info["hash"], before["hash"], "{info}");
+    server.stop().await;
+}
+
+/// Two requests that wait, one in each generation, and two updates: the first lets its old calls run, the second cuts them.
+#[tokio::test]
+async fn a_soft_update_lets_old_calls_run_as_long_as_they_take() {
+    let config = "[modules]\ndrain_deadline = '1s'\ncall_deadline = '5m'\n[modules.fixture_chain_a]\neverything = true";
+    let server = Server::builder().config(config).plugin(&chained('a')).start().await;
+    let (mut alice, mut bob) = (server.client("alice").await, server.client("bob").await);
+    let (module, file) = (chain::id('a'), server.folder().join("now"));
+    let ask = |id: &str| {
+        let payload = format!("<ask xmlns='{}:{module}:later' until='{}'/>", chain::NS, file.display());
+        format!("<iq type='get' to='localhost' id='{id}'>{payload}</iq>")
+    };
+    let old_generations =
+        async || server.ctl_json(&["module_info", &module]).await["old_generations"].as_u64();
+
+    alice.send(ask("soft")).await;
+    alice.received().await;
+    server.plugins().install(&chained('a').variant(1));
+    let soft = server.ctl_json(&["update", &module, "--soft"]).await;
+    assert_eq!(soft["unpurged"], json!([module]), "{soft}");
+    bob.send(ask("drain")).await;
+    bob.received().await;
+    server.plugins().install(&chained('a').variant(2));
+    server.ctl(&["update", &module]).await;
+    let cut = bob.answer_to("drain").await;
+    assert_eq!(cut.attr("type"), Some("error"), "{cut}");
+    // The deadline has passed for one call, and for the older one of the soft update as well: it runs on.
+    assert_eq!(old_generations().await, Some(1));
+    std::fs::write(&file, "").expect("the folder is ours");
+    assert_eq!(alice.answer_to("soft").await.attr("type"), Some("result"));
+    eventually("both old generations are gone", async || old_generations().await == Some(0)).await;
     server.stop().await;
 }
