@@ -21,10 +21,12 @@
 //! | `contacts` (1.1) | bare JID | | accumulator: [`ContactsAnswer`] | | extend |
 //! | `inactive_packet` (1.1) | sender | full JID | yes | [`PacketArgs`] | say whether it can wait |
 //! | `modules_changed` (1.2) | vhost | | | [`ModulesChanged`] | watch |
+//! | `export_user` (1.2) | bare JID | | | [`ExportArgs`] | give a part: [`ExportPart`] |
+//! | `import_user` (1.2) | bare JID | | an element | [`ImportArgs`] | take it: [`ImportAnswer`] |
 //! | `c2s_auth_result` | bare JID or empty | | | [`AuthResult`] | watch |
 //!
 //! The discovery hooks are raised when mod_disco (or who answers in its place) asks the host for an answer about a vhost or an
-//! account. Without a node the accumulator begins with what all instances declared; a node exists where a handler answers
+//! account. `export_user` and `import_user` carry what is kept of an account in the elements of XEP-0227. Without a node the accumulator begins with what all instances declared; a node exists where a handler answers
 //! something for it, be it empty.
 
 use serde::{Deserialize, Serialize};
@@ -63,6 +65,10 @@ pub mod name {
     pub const USER_REGISTERED: &str = "user_registered";
     /// An account was removed.
     pub const USER_REMOVED: &str = "user_removed";
+    /// What is kept of an account is written out (XEP-0227, since 1.2).
+    pub const EXPORT_USER: &str = "export_user";
+    /// An element of an account's data is read in (XEP-0227, since 1.2).
+    pub const IMPORT_USER: &str = "import_user";
     /// An authentication ended, well or badly.
     pub const C2S_AUTH_RESULT: &str = "c2s_auth_result";
 }
@@ -289,6 +295,46 @@ pub struct AccountArgs {}
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ModulesChanged {}
+
+/// Beside `export_user`: each handler is asked by itself, again and again, until it names no further part.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ExportArgs {
+    /// What this handler gave as [`ExportPart::next`]; empty at first.
+    pub cursor: String,
+}
+
+/// What a handler of `export_user` answers: some of the children of `<user/>` (XEP-0227).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ExportPart {
+    /// The element that holds them, as XML without content; empty where they stand in `<user/>` itself. Parts that
+    /// follow each other with the same holder share one.
+    pub within: String,
+    /// Elements as XML, each with its namespace.
+    pub elements: Vec<String>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// Beside `import_user`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImportArgs {
+    /// Where the data come from, for messages to people.
+    pub source: String,
+}
+
+/// What a handler of `import_user` answers for an element that is its own. A long list (roster, private data, offline
+/// messages, archive) comes in several elements of the same name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImportAnswer {
+    /// Why the whole account cannot be taken over; empty where it can.
+    pub failed: String,
+    /// What in the element was not taken, and why, one sentence each.
+    pub left_out: Vec<String>,
+}
 
 /// Beside `c2s_auth_result`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -58,8 +58,8 @@ pub mod prelude {
     pub use crate::sdk::{
         Among, CommandError, CommandFailure, CommandSpec, Condition, DiscoQuestion, Element, Flow, Host,
         HostError, HttpAuth, HttpRequest, HttpResponse, HttpSpec, Iq, IqReply, IqSpec, Jid, Level, Live,
-        LogTarget, Logger, Module, Registration, Reload, Request, Service, Soon, Stanza, StanzaError,
-        Started, Stop, StopReason, Target, Tick, deferred, ns,
+        LogTarget, Logger, Migrated, Migration, Module, Registration, Reload, Request, Service, Soon, Stanza,
+        StanzaError, Started, Stop, StopReason, Target, Tick, deferred, ns,
     };
     pub use crate::{critical, debug, error, export_module, info, module_options, trace, warn};
 }
@@ -70,7 +70,7 @@ pub mod __private {
     pub use crate::abi::fingerprint::FINGERPRINT;
     pub use crate::abi::v1;
     pub use crate::declare::{
-        Depend, Note, PolicySpec, RUSTC, Scope, Source, StateSpec, is_module_id, padded,
+        Depend, Note, PolicySpec, RUSTC, Scope, Source, StateSpec, StoreSpec, is_module_id, padded,
     };
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     pub use crate::glue::interpose;

@@ -49,6 +49,9 @@ pub struct Manifest {
     /// The state it hands over, if it has any.
     #[serde(default)]
     pub state: Option<StateSchema>,
+    /// The schema of its stores (since 1.2); `None` counts as [`StoreSchema::FIRST`].
+    #[serde(default)]
+    pub store: Option<StoreSchema>,
     /// What it implements.
     #[serde(default)]
     pub xeps: Vec<Xep>,
@@ -132,6 +135,20 @@ impl StateSchema {
     }
 }
 
+/// Numbers of the shape of what lies in a module's stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreSchema {
+    /// The schema it reads and writes.
+    pub schema: u32,
+    /// The oldest schema it brings forward.
+    pub from: u32,
+}
+
+impl StoreSchema {
+    /// What holds where a module says nothing: the number of stores that were never brought forward.
+    pub const FIRST: StoreSchema = StoreSchema { schema: 1, from: 1 };
+}
+
 /// An XMPP extension that a module implements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Xep {
@@ -173,6 +190,11 @@ pub enum Restart {
 }
 
 impl Manifest {
+    /// The schema of its stores.
+    pub fn store_schema(&self) -> StoreSchema {
+        self.store.unwrap_or(StoreSchema::FIRST)
+    }
+
     /// Reads and checks. The error is one sentence.
     pub fn parse(json: &[u8]) -> Result<Manifest, String> {
         if json.len() > MANIFEST_LIMIT {
@@ -198,6 +220,7 @@ mod tests {
             Policy { restart: Restart::Temporary, max_restarts: 3, shutdown_ms: 1000 }
         );
         assert!(!manifest.global && manifest.state.is_none() && manifest.options.is_empty());
+        assert_eq!(manifest.store_schema(), StoreSchema::FIRST);
     }
 
     #[test]
@@ -206,7 +229,7 @@ mod tests {
             br#"{"id":"m","version":"2","build":"b","description":"d","needs_minor":0,
                 "depends":[{"id":"mod_x","soft":true}],"capabilities":["fatal"],
                 "options":[{"name":"host","kind":"string","default":"echo.@HOST@","doc":"d"}],
-                "state":{"writes":2,"reads_from":1,"reads_to":2},"xeps":[{"number":"0199","version":"2.0"}],
+                "state":{"writes":2,"reads_from":1,"reads_to":2},"store":{"schema":3,"from":2},"xeps":[{"number":"0199","version":"2.0"}],
                 "global":true}"#,
         )
         .unwrap();
@@ -214,6 +237,7 @@ mod tests {
         let state = manifest.state.unwrap();
         assert!(state.reads(1) && state.reads(2) && !state.reads(3) && !state.reads(0));
         assert_eq!(manifest.options[0].default, "echo.@HOST@");
+        assert_eq!(manifest.store_schema(), StoreSchema { schema: 3, from: 2 });
     }
 
     #[test]

@@ -52,6 +52,10 @@ hook_points! {
     UserRegistered = "user_registered",
     /// An account was removed.
     UserRemoved = "user_removed",
+    /// What is kept of an account is written out: each function is asked by itself.
+    ExportUser = "export_user",
+    /// An element of an account's data is read in. `Stop` means that it has been taken.
+    ImportUser = "import_user",
     /// An authentication ended well or badly.
     C2sAuthResult = "c2s_auth_result",
     /// The contacts of an account: the accumulator is JSON.

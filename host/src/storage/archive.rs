@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{MAX_PAGE_ROWS, Outcome, Space, Storage, StorageError};
+use super::{KeyPage, MAX_PAGE_ROWS, Outcome, Space, Storage, StorageError};
 
 /// How many rows one step of [`Archive::purge`] deletes before other writes get their turn.
 const PURGE_STEP: u32 = 500;
@@ -74,6 +74,8 @@ pub struct NewEntry {
     pub with: Option<String>,
     /// The payload.
     pub value: Vec<u8>,
+    /// The id it had before; kept where it is free, or another one is made.
+    pub id: Option<ArchiveId>,
 }
 
 /// An entry of an archive.
@@ -198,6 +200,24 @@ impl Archive {
         let mut batch = self.storage.batch();
         batch.archive_delete(&self.space, delete);
         Ok(batch.commit_one().await?.changed())
+    }
+
+    /// Owners that have entries and start with `prefix`, after `after`, at most `limit` (and [`MAX_PAGE_ROWS`]).
+    pub async fn owners(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<KeyPage, StorageError> {
+        let (limit, after) = (limit.min(MAX_PAGE_ROWS), after.map(Into::into));
+        self.storage.backend().archive_owners(self.space.clone(), prefix.into(), after, limit).await
+    }
+
+    /// Puts another value into an entry; whether `owner` has it.
+    pub async fn replace(&self, owner: &str, id: ArchiveId, value: &[u8]) -> Result<bool, StorageError> {
+        let mut batch = self.storage.batch();
+        batch.archive_replace(&self.space, owner, id, value);
+        Ok(batch.commit_one().await?.changed() > 0)
     }
 
     /// Deletes these entries of `owner`, together; answers how many there were.

@@ -7,7 +7,9 @@
 use std::path::PathBuf;
 use std::pin::Pin;
 
-use super::{AccountRow, ArchiveId, ArchivePage, ArchiveQuery, Entry, Outcome, Space, StorageError, Write};
+use super::{
+    AccountRow, ArchiveId, ArchivePage, ArchiveQuery, Entry, Migration, Outcome, Space, StorageError, Write,
+};
 
 /// The answer of an engine, some time later. Dropping it never undoes a write that was already queued.
 pub type Pending<T> = Pin<Box<dyn Future<Output = Result<T, StorageError>> + Send>>;
@@ -88,6 +90,15 @@ pub trait Backend: Send + Sync + 'static {
     /// One entry of `owner`.
     fn archive_get(&self, space: Space, owner: String, id: ArchiveId) -> Pending<Option<Entry>>;
 
+    /// Owners that have entries, as for [`Backend::keyval_keys`].
+    fn archive_owners(
+        &self,
+        space: Space,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> Pending<KeyPage>;
+
     /// A page of entries.
     fn archive_query(&self, space: Space, query: ArchiveQuery) -> Pending<ArchivePage>;
 
@@ -108,6 +119,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Puts the content of the file `from` in place of everything, at once or not at all.
     fn replace(&self, from: PathBuf, form: Form) -> Pending<()>;
+
+    /// A step of the one migration, after the writes that are queued.
+    fn migration(&self, step: Migration) -> Pending<()>;
 
     /// Commits what is queued and stops writing.
     fn close(&self) -> Pending<()>;

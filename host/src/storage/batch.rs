@@ -32,6 +32,9 @@ pub enum Write {
     /// Delete one entry from an owner's archive.
     #[allow(missing_docs)]
     ArchiveRemove { space: Space, owner: String, id: ArchiveId },
+    /// Put another value into one entry of an owner's archive.
+    #[allow(missing_docs)]
+    ArchiveReplace { space: Space, owner: String, id: ArchiveId, value: Vec<u8> },
     /// Add an account that must not exist.
     #[allow(missing_docs)]
     AccountInsert { vhost: String, localpart: String, row: AccountRow },
@@ -54,6 +57,7 @@ impl Write {
             | Write::MapDelete { space, .. }
             | Write::ArchiveAppend { space, .. }
             | Write::ArchiveDelete { space, .. }
+            | Write::ArchiveReplace { space, .. }
             | Write::ArchiveRemove { space, .. } => Some(space),
             Write::AccountInsert { .. } | Write::AccountUpdate { .. } | Write::AccountRemove { .. } => None,
         }
@@ -153,6 +157,13 @@ impl Batch {
     pub fn archive_remove(&mut self, space: &Space, owner: &str, id: ArchiveId) -> &mut Batch {
         self.weigh(&[owner], 0);
         self.push(Write::ArchiveRemove { space: space.clone(), owner: owner.into(), id })
+    }
+
+    /// Puts another value into one entry, if this owner has it.
+    pub fn archive_replace(&mut self, space: &Space, owner: &str, id: ArchiveId, value: &[u8]) -> &mut Batch {
+        self.weigh(&[owner], value.len());
+        let (space, owner, value) = (space.clone(), owner.into(), value.into());
+        self.push(Write::ArchiveReplace { space, owner, id, value })
     }
 
     /// Adds an account; the batch fails with [`StorageError::Exists`] if it is there.

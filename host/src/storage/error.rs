@@ -57,6 +57,9 @@ pub enum StorageError {
         /// The engine's words.
         reason: String,
     },
+    /// The operator asked for a copy at the wrong moment.
+    #[error("A module is bringing its stores forward; try again when that update is over.")]
+    Migrating,
     /// The server is asked for more than it can write or read now.
     #[error("The store is overloaded: its {queue} queue is full.")]
     Overloaded {

@@ -20,6 +20,7 @@ mod batch;
 mod error;
 mod keyval;
 mod map;
+mod schemas;
 mod space;
 pub mod sqlite;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use batch::{Batch, Outcome, Write};
 pub use error::StorageError;
 pub use keyval::KeyVal;
 pub use map::Map;
+pub use schemas::{FIRST, Migration};
 pub use space::Space;
 pub use sqlite::{Durability, Options};
 

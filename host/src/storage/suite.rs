@@ -21,7 +21,7 @@ fn space() -> Space {
 }
 
 fn entry(at: i64, with: Option<&str>, value: &str) -> NewEntry {
-    NewEntry { at: Some(Timestamp(at)), with: with.map(Into::into), value: value.into() }
+    NewEntry { at: Some(Timestamp(at)), with: with.map(Into::into), value: value.into(), id: None }
 }
 
 fn values(page: &ArchivePage) -> Vec<&str> {

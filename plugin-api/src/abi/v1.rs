@@ -99,6 +99,10 @@ pub mod call {
     pub const REQUEST: u32 = 15;
     /// Like REQUEST without an answer.
     pub const CAST: u32 = 16;
+    /// One batch of bringing the stores forward, before the instance serves: `number` = the schema that they have, `args` =
+    /// JSON `{"cursor"}`, empty at the first batch. Answer: COMMAND_OK, body = JSON `{"next"}`, the cursor of the next batch
+    /// or null at the end. Everything that is written meanwhile is undone when the update is refused. Since 1.2.
+    pub const MIGRATE: u32 = 17;
 }
 
 /// Codes given to [`ReplyVt::finish`]. A reply is finished at most once; a later one is ignored and logged.
@@ -218,7 +222,8 @@ pub mod op {
     pub const MAP_UPDATE: u32 = 22;
     /// `{"store","key"}`: removes all fields.
     pub const MAP_DELETE: u32 = 23;
-    /// archive: `{"store","key","with","at_ms"}`, body. Answer: text = JSON string, the new id.
+    /// archive: `{"store","key","with","at_ms"}`, body. Answer: text = JSON string, the new id. Since 1.2 also `"id"`: the
+    /// item gets this id where it is free and one that this store could have given.
     pub const ARCHIVE_APPEND: u32 = 30;
     /// `{"store","key","with","start_ms","end_ms","after","before","limit","reverse"}`.
     /// Answer: text = JSON `{"items":[{"id","with","at_ms","body"(base64)}],"count","complete"}`.
@@ -227,6 +232,15 @@ pub mod op {
     pub const ARCHIVE_DELETE: u32 = 32;
     /// `{"store","key","ids":[]}`: single items, all or none. Answer: number = removed. Since 1.1.
     pub const ARCHIVE_REMOVE: u32 = 33;
+    /// map: `{"store","prefix","after","limit"}`. Answer: text = JSON array of keys that have fields. Since 1.2.
+    pub const MAP_KEYS: u32 = 24;
+    /// archive: `{"store","prefix","after","limit"}`. Answer: text = JSON array of keys that have items. Since 1.2.
+    pub const ARCHIVE_KEYS: u32 = 34;
+    /// Single items: `{"store","key","ids":[]}`. Answer as for ARCHIVE_QUERY: those that are there, in order. Since 1.2.
+    pub const ARCHIVE_ITEMS: u32 = 35;
+    /// The body of one item, whose id, time and peer stay: `{"store","key","id"}`, body. Answer: number = 1 done, 0 no such
+    /// item. Since 1.2.
+    pub const ARCHIVE_REPLACE: u32 = 36;
     /// Sessions of a bare JID: `{"jid"}`. Answer: text = JSON array of `{"jid","priority","show","available"}`.
     pub const SESSIONS_OF: u32 = 40;
     /// Does an account exist: `{"jid"}`. Answer: number = 1 or 0.

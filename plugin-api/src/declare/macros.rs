@@ -20,6 +20,7 @@
 ///     depends: [hard "mod_disco", soft "mod_ping"],
 ///     capabilities: ["commands"],
 ///     state: { writes: 2, reads: 1..=2 },
+///     store: { schema: 3, from: 1 },                  // brought forward by Module::migrate
 ///     xeps: ["0199", "0030" "2.5"],
 ///     scope: vhost,                                   // or global
 ///     policy: { restart: transient, max_restarts: 3, shutdown_ms: 1000 },
@@ -232,6 +233,9 @@ macro_rules! __module_field {
     (state { writes: $writes:literal, reads: $only:literal $(,)? }) => {
         Some(StateSpec { writes: $writes, reads_from: $only, reads_to: $only })
     };
+    (store { schema: $schema:literal, from: $from:literal $(,)? }) => {
+        Some(StoreSpec { schema: $schema, from: $from })
+    };
     (scope vhost) => { Scope::Vhost };
     (scope global) => { Scope::Global };
     (policy { $($key:ident : $value:tt),* $(,)? }) => {
@@ -281,7 +285,7 @@ macro_rules! __policy_field {
 #[cfg(test)]
 mod tests {
     use crate::__private::*;
-    use crate::manifest::{Manifest, OptionKind, Restart};
+    use crate::manifest::{Manifest, OptionKind, Restart, StoreSchema};
     use crate::prelude::*;
 
     module_options! {
@@ -318,6 +322,7 @@ mod tests {
             depends: [hard "mod_a", soft "mod_b", "mod_c"],
             capabilities: ["fatal", "commands"],
             state: { writes: 2, reads: 1..=3 },
+            store: { schema: 5, from: 4 },
             xeps: ["0199", "0030" "2.5"],
             scope: global,
             policy: { restart: transient, shutdown_ms: 50 },
@@ -333,6 +338,7 @@ mod tests {
         assert_eq!(manifest.capabilities, ["fatal", "commands"]);
         let state = manifest.state.unwrap();
         assert_eq!((state.writes, state.reads_from, state.reads_to), (2, 1, 3));
+        assert_eq!(manifest.store, Some(StoreSchema { schema: 5, from: 4 }));
         assert_eq!((manifest.xeps[1].number.as_str(), manifest.xeps[1].version.as_str()), ("0030", "2.5"));
         assert!(
             manifest.global
@@ -346,6 +352,12 @@ mod tests {
         assert_eq!(text.kind, OptionKind::Enum(vec!["a \"b\" \\".into(), "c".into()]));
         assert_eq!(text.default, "a \"b\" \\");
         assert_eq!((count.min, count.max, count.boot_only), (Some(1), Some(9), true));
+    }
+
+    #[test]
+    fn a_module_with_a_store_schema_needs_a_server_that_brings_it_forward() {
+        __manifest!(Full, id: "m", store: { schema: 2, from: 1 }, needs_minor: 0);
+        assert_eq!(Manifest::parse(MANIFEST_TEXT.as_bytes()).unwrap().needs_minor, 2);
     }
 
     #[test]

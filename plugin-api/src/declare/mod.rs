@@ -13,5 +13,5 @@ mod text;
 pub use check::{is_json, is_module_id};
 pub use note::{Note, padded};
 pub use options::{OptionReader, OptionType};
-pub use source::{Depend, OptionSpec, PolicySpec, RUSTC, Scope, Source, StateSpec};
+pub use source::{Depend, OptionSpec, PolicySpec, RUSTC, Scope, Source, StateSpec, StoreSpec};
 pub use text::Text;

@@ -32,6 +32,8 @@ pub struct Source {
     pub options: &'static [OptionSpec],
     /// State handed over.
     pub state: Option<StateSpec>,
+    /// Schema of the stores.
+    pub store: Option<StoreSpec>,
     /// Extensions: number and version.
     pub xeps: &'static [(&'static str, &'static str)],
     /// One instance per vhost, or one in all.
@@ -81,6 +83,15 @@ pub struct StateSpec {
     pub reads_to: u32,
 }
 
+/// Numbers of the stores' shape.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreSpec {
+    /// Schema read and written.
+    pub schema: u32,
+    /// Oldest schema brought forward.
+    pub from: u32,
+}
+
 /// Where instances are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
@@ -120,6 +131,7 @@ impl Source {
             capabilities: &[],
             options: <M::Options as ModuleOptions>::SCHEMA,
             state: None,
+            store: None,
             xeps: &[],
             scope: Scope::Vhost,
             policy: PolicySpec::DEFAULT,
@@ -144,10 +156,11 @@ impl Source {
         t.raw("\",\"rustc\":");
         t.string(RUSTC);
         t.raw(",\"needs_minor\":");
-        t.number(self.needs_minor as i64);
+        t.number(self.least_minor() as i64);
         self.render_lists(&mut t);
         self.render_options(&mut t);
         self.render_state(&mut t);
+        self.render_store(&mut t);
         t.raw(",\"global\":");
         t.boolean(matches!(self.scope, Scope::Global));
         self.render_policy(&mut t);
@@ -207,6 +220,27 @@ impl Source {
         t.number(state.reads_from as i64);
         t.raw(",\"reads_to\":");
         t.number(state.reads_to as i64);
+        t.raw("}");
+    }
+
+    /// A server before 1.2 would let a module loose on stores that it has not brought forward.
+    const fn least_minor(&self) -> u16 {
+        match self.store {
+            Some(_) if self.needs_minor < 2 => 2,
+            _ => self.needs_minor,
+        }
+    }
+
+    const fn render_store<const N: usize>(&self, t: &mut Text<N>) {
+        let Some(store) = self.store else { return };
+        assert!(
+            store.from >= 1 && store.from <= store.schema,
+            "store: schemas are numbered from 1, and stores are brought forward, not back"
+        );
+        t.raw(",\"store\":{\"schema\":");
+        t.number(store.schema as i64);
+        t.raw(",\"from\":");
+        t.number(store.from as i64);
         t.raw("}");
     }
 

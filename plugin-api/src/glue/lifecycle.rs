@@ -5,7 +5,8 @@ use super::instance::{Instance, Running};
 use super::reply::Reply;
 use crate::abi::v1::{Call, call, reply as code, status};
 use crate::sdk::handler::Answer;
-use crate::sdk::{Module, ModuleOptions, Reload, Request, Started, Stop, StopReason};
+use crate::sdk::migrate::{Begin, Step};
+use crate::sdk::{Migrated, Migration, Module, ModuleOptions, Reload, Request, Started, Stop, StopReason};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub(super) fn call<M: Module>(instance: &Instance<M>, call: &Call<'_>, reply: &R
         }
         call::EXPORT_STATE => export(module, reply),
         call::IMPORT_STATE => import(module, call, reply),
+        call::MIGRATE => migrate(module, call, reply),
         call::IDLE => answer::write(Answer::Flow(module.on_idle()), reply),
         call::REQUEST => answer::write(Answer::Command(module.on_request(&Request::borrowed(call))), reply),
         call::CAST => {
@@ -104,4 +106,25 @@ fn import<M: Module>(module: &M, call: &Call<'_>, reply: &Reply<'_>) -> i32 {
         Ok(schema) => finish(module.import_state(schema, call.body.as_slice()), reply),
         Err(_) => reply.fail(&format!("{} is no number of a state schema", call.number)),
     }
+}
+
+fn migrate<M: Module>(module: &M, call: &Call<'_>, reply: &Reply<'_>) -> i32 {
+    let Ok(from) = u32::try_from(call.number) else {
+        return reply.fail(&format!("{} is no number of a store schema", call.number));
+    };
+    let Begin { cursor } = match serde_json::from_str(call.args.as_str()) {
+        Ok(begin) => begin,
+        Err(error) => return reply.fail(&format!("the arguments of a migration cannot be read: {error}")),
+    };
+    let next = match module.migrate(&Migration { from, cursor }) {
+        Ok(Migrated::All) => None,
+        Ok(Migrated::More(cursor)) => Some(cursor),
+        Err(why) => return reply.fail(&why.0),
+    };
+    let step = serde_json::to_vec(&Step { next }).unwrap_or_default();
+    if !reply.write(&step) {
+        return reply.fail("the cursor is larger than the server takes");
+    }
+    reply.finish(code::COMMAND_OK, 0, "", "");
+    status::DONE
 }

@@ -23,6 +23,14 @@ impl Manifest {
             }
         }
         self.check_options()?;
+        if let Some(store) = self.store
+            && (store.from == 0 || store.from > store.schema)
+        {
+            return Err(format!(
+                "the manifest brings stores of schema {} forward to {}: numbers begin at 1 and ascend",
+                store.from, store.schema
+            ));
+        }
         match self.state {
             Some(s) if s.reads_from > s.reads_to => {
                 Err(format!("the manifest reads state schemas {} to {}: no number", s.reads_from, s.reads_to))
@@ -82,7 +90,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_trusted_is_refused_with_a_sentence() {
-        let cases: [(&str, &str); 7] = [
+        let cases: [(&str, &str); 9] = [
             ("{", "cannot be read"),
             (r#"{"version":"1"}"#, "id"),
             (r#"{"id":"../etc","version":"1"}"#, "allowed are"),
@@ -90,6 +98,8 @@ mod tests {
             (r#"{"id":"m","version":"1","description":"a\nb"}"#, "control characters"),
             (r#"{"id":"m","version":"1","depends":[{"id":"m"}]}"#, "depend on itself"),
             (r#"{"id":"m","version":"1","state":{"writes":1,"reads_from":2,"reads_to":1}}"#, "no number"),
+            (r#"{"id":"m","version":"1","store":{"schema":1,"from":2}}"#, "ascend"),
+            (r#"{"id":"m","version":"1","store":{"schema":1,"from":0}}"#, "begin at 1"),
         ];
         for (json, part) in cases {
             let error = Manifest::parse(json.as_bytes()).unwrap_err();

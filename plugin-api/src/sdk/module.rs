@@ -2,6 +2,7 @@
 
 use super::command::{CommandError, Request};
 use super::flow::Flow;
+use super::migrate::{Migrated, Migration};
 use super::{Host, Stop};
 use crate::declare::OptionSpec;
 use serde_json::Value;
@@ -51,6 +52,18 @@ pub trait Module: Send + Sync + Sized + 'static {
     fn import_state(&self, schema: u32, bytes: &[u8]) -> Result<(), Stop> {
         let _ = bytes;
         Err(Stop(format!("this module takes over no state, and state of schema {schema} was offered")))
+    }
+
+    /// One batch of bringing the stores forward, from the schema of an older build to the one that `export_module!` names
+    /// under `store` (since 1.2). It is called after `start` and before the instance serves, again and again until it says
+    /// [`Migrated::All`], and while it runs nothing else of the module does, on this vhost: callers wait, so batches are
+    /// short. Stores that hold nothing are brought forward too. When it fails, panics or takes too long, or when the
+    /// update is refused for another reason, everything that was written since the first batch is undone.
+    fn migrate(&self, migration: &Migration) -> Result<Migrated, Stop> {
+        Err(Stop(format!(
+            "this module brings no stores forward, and those of schema {} are there",
+            migration.from
+        )))
     }
 
     /// No stanza came within the time asked for.

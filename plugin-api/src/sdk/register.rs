@@ -295,6 +295,10 @@ hook_functions! {
     on_user_removed: UserRemovedEvent;
     /// Other modules, registrations or options hold from now on (since 1.2).
     on_modules_changed: ModulesChangedEvent;
+    /// What is kept of an account is written out (since 1.2).
+    on_export_user: ExportUserEvent;
+    /// An element of an account's data is read in (since 1.2).
+    on_import_user: ImportUserEvent;
     /// An authentication ended, well or badly.
     on_c2s_auth_result: AuthResultEvent;
 }

@@ -8,6 +8,7 @@ use super::world::{FakeHost, Registered};
 use crate::abi::v1::{Call, call, registration, reply, status, target};
 use crate::glue::caller::{Answered, Caller};
 use crate::sdk::element::parse_element;
+use crate::sdk::migrate::Step;
 use crate::sdk::{
     CommandError, Condition, Flow, HttpHead, HttpResponse, Jid, Module, Reload, Stop, StopReason,
 };
@@ -280,6 +281,23 @@ impl Instance {
     pub fn import_state(&self, schema: u32, bytes: &[u8]) -> Result<(), Stop> {
         let body = RSlice::from_slice(bytes);
         outcome(&self.call(Call { number: schema.into(), body, ..blank(call::IMPORT_STATE) }))
+    }
+
+    /// Brings the stores forward from that schema, batch by batch; gives the number of batches.
+    pub fn migrate(&self, from: u32) -> Result<usize, Stop> {
+        let (mut cursor, mut batches) = (String::new(), 0);
+        loop {
+            let args = serde_json::json!({ "cursor": cursor }).to_string();
+            let args = RStr::from_str(&args);
+            let answered = self.call(Call { number: from.into(), args, ..blank(call::MIGRATE) });
+            outcome(&answered)?;
+            batches += 1;
+            let step: Step = serde_json::from_slice(&answered.body).expect("a batch says how far it came");
+            match step.next {
+                Some(next) => cursor = next,
+                None => return Ok(batches),
+            }
+        }
     }
 
     /// Stops and ends the instance; everything it registered is undone.

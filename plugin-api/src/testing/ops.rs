@@ -71,7 +71,7 @@ impl FakeHost {
             op::REQUEST => self.request(&args),
             op::COMMAND => self.command(&args),
             op::COMMANDS_FOR => json(&serde_json::json!(self.offered(text(&args, "as")))),
-            op::KEYVAL_GET..=op::ARCHIVE_REMOVE => self.world().store_op(kind, &args, body),
+            op::KEYVAL_GET..=op::ARCHIVE_REPLACE => self.world().store_op(kind, &args, body),
             op::SESSIONS_OF..=op::SESSIONS_ALL => self.account_op(kind, &args),
             op::DISCO_INFO | op::DISCO_ITEMS => self.discover(kind, &args, body),
             op::CONTACTS_OF..=op::DELIVER => self.presence_op(kind, &args, body),
@@ -244,10 +244,25 @@ impl World {
                 stores.map_delete(store, key);
                 number(0)
             }
+            op::MAP_KEYS => json(&serde_json::json!(stores.map_keys(
+                store,
+                text(args, "prefix"),
+                text(args, "after"),
+                limit()
+            ))),
             op::ARCHIVE_APPEND => {
                 let at = args["at_ms"].as_i64().unwrap_or_default();
-                json(&Value::from(stores.archive_append(store, key, text(args, "with"), at, body)))
+                let id = text(args, "id");
+                json(&Value::from(stores.archive_append(store, key, text(args, "with"), at, id, body)))
             }
+            op::ARCHIVE_KEYS => json(&serde_json::json!(stores.archive_keys(
+                store,
+                text(args, "prefix"),
+                text(args, "after"),
+                limit()
+            ))),
+            op::ARCHIVE_ITEMS => json(&stores.archive_items(store, key, &args["ids"])),
+            op::ARCHIVE_REPLACE => number(stores.archive_replace(store, key, text(args, "id"), body)),
             op::ARCHIVE_QUERY => json(&stores.archive_query(store, key, args)),
             op::ARCHIVE_REMOVE => number(stores.archive_remove(store, key, &args["ids"])),
             op::ARCHIVE_DELETE => {

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 type Fields = BTreeMap<String, Vec<u8>>;
 
@@ -11,7 +11,7 @@ type Fields = BTreeMap<String, Vec<u8>>;
 #[derive(Default)]
 pub(super) struct Stores {
     keyvals: BTreeMap<(String, String), Vec<u8>>,
-    maps: HashMap<(String, String), Fields>,
+    maps: BTreeMap<(String, String), Fields>,
     archives: BTreeMap<(String, String), Vec<Item>>,
     next_item: u64,
 }
@@ -25,6 +25,24 @@ struct Item {
 
 fn key(store: &str, key: &str) -> (String, String) {
     (store.to_owned(), key.to_owned())
+}
+
+/// Keys of one store, in order.
+fn keys<'a>(
+    all: impl Iterator<Item = &'a (String, String)>,
+    store: &str,
+    prefix: &str,
+    after: &str,
+    limit: usize,
+) -> Vec<String> {
+    let of_store = all.filter(|(s, _)| s == store).map(|(_, k)| k);
+    of_store.filter(|k| k.starts_with(prefix) && k.as_str() > after).take(limit).cloned().collect()
+}
+
+impl Item {
+    fn shown(&self) -> Value {
+        json!({"id": self.id, "with": self.with, "at_ms": self.at_ms, "body": STANDARD.encode(&self.body)})
+    }
 }
 
 impl Stores {
@@ -41,8 +59,12 @@ impl Stores {
     }
 
     pub(super) fn keyval_keys(&self, store: &str, prefix: &str, after: &str, limit: usize) -> Vec<String> {
-        let of_store = self.keyvals.keys().filter(|(s, _)| s == store).map(|(_, k)| k);
-        of_store.filter(|k| k.starts_with(prefix) && k.as_str() > after).take(limit).cloned().collect()
+        keys(self.keyvals.keys(), store, prefix, after, limit)
+    }
+
+    pub(super) fn map_keys(&self, store: &str, prefix: &str, after: &str, limit: usize) -> Vec<String> {
+        let held = self.maps.iter().filter(|(_, fields)| !fields.is_empty()).map(|(key, _)| key);
+        keys(held, store, prefix, after, limit)
     }
 
     pub(super) fn map_get(&self, store: &str, name: &str, field: &str) -> Option<Vec<u8>> {
@@ -80,11 +102,17 @@ impl Stores {
         name: &str,
         with: &str,
         at_ms: i64,
+        id: &str,
         body: &[u8],
     ) -> String {
         self.next_item += 1;
+        let is_taken = || self.archives.values().flatten().any(|item| item.id == id);
         // Of one width, so that ids sort as they were given.
-        let id = format!("{:012}", self.next_item);
+        let id = if id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit()) && !is_taken() {
+            id.to_owned()
+        } else {
+            format!("{:012}", self.next_item)
+        };
         let item = Item { id: id.clone(), with: with.to_owned(), at_ms, body: body.to_vec() };
         let items = self.archives.entry(key(store, name)).or_default();
         let place = items.partition_point(|other| other.at_ms <= at_ms);
@@ -112,8 +140,27 @@ impl Stores {
         let limit = args["limit"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
         let taken = part.len().min(limit);
         let page = if args["reverse"] == true { &part[part.len() - taken..] } else { &part[..taken] };
-        let item = |i: &&Item| json!({"id": i.id, "with": i.with, "at_ms": i.at_ms, "body": STANDARD.encode(&i.body)});
-        json!({"items": page.iter().map(item).collect::<Vec<_>>(), "count": count, "complete": taken == part.len()})
+        let items: Vec<Value> = page.iter().map(|item| item.shown()).collect();
+        json!({"items": items, "count": count, "complete": taken == part.len()})
+    }
+
+    pub(super) fn archive_items(&self, store: &str, name: &str, ids: &Value) -> Value {
+        let is_meant = |item: &&Item| ids.as_array().is_some_and(|ids| ids.iter().any(|id| item.id == *id));
+        let all = self.archives.get(&key(store, name)).into_iter().flatten();
+        let items: Vec<Value> = all.filter(is_meant).map(Item::shown).collect();
+        json!({"count": items.len(), "items": items, "complete": true})
+    }
+
+    pub(super) fn archive_keys(&self, store: &str, prefix: &str, after: &str, limit: usize) -> Vec<String> {
+        let held = self.archives.iter().filter(|(_, items)| !items.is_empty()).map(|(key, _)| key);
+        keys(held, store, prefix, after, limit)
+    }
+
+    pub(super) fn archive_replace(&mut self, store: &str, name: &str, id: &str, body: &[u8]) -> i64 {
+        let items = self.archives.get_mut(&key(store, name));
+        let Some(item) = items.into_iter().flatten().find(|item| item.id == id) else { return 0 };
+        item.body = body.to_vec();
+        1
     }
 
     pub(super) fn archive_remove(&mut self, store: &str, name: &str, ids: &Value) -> i64 {

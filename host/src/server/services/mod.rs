@@ -69,7 +69,7 @@ impl Services {
             op::SEND_IQ => asking::send_iq(&shared, origin, &request),
             op::COMMAND => asking::run_command(&shared, &self.desk, origin, &request),
             op::COMMANDS_FOR => asking::commands_for(&shared, &request),
-            op::KEYVAL_GET..=op::ARCHIVE_REMOVE => stores::begin(&shared, &self.desk, origin, request),
+            op::KEYVAL_GET..=op::ARCHIVE_REPLACE => stores::begin(&shared, &self.desk, origin, request),
             op::SESSIONS_OF => people::sessions_of(&shared, &request),
             op::SESSIONS_ALL => people::sessions_all(&shared, &request),
             op::ACCOUNT_EXISTS..=op::ACCOUNT_REMOVE => people::account(&shared, &self.desk, origin, &request),

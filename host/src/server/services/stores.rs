@@ -37,6 +37,7 @@ struct StoreArgs {
     prefix: String,
     after: String,
     before: String,
+    id: String,
     with: String,
     set: BTreeMap<String, String>,
     delete: Vec<String>,
@@ -94,11 +95,14 @@ impl Work {
     async fn run(self, kind: u32) -> Answer {
         match kind {
             op::KEYVAL_GET..=op::KEYVAL_KEYS => self.keyval(kind).await,
-            op::MAP_GET..=op::MAP_DELETE => self.map(kind).await,
+            op::MAP_GET..=op::MAP_KEYS => self.map(kind).await,
             op::ARCHIVE_APPEND => self.append().await,
             op::ARCHIVE_QUERY => self.query().await,
             op::ARCHIVE_DELETE => self.purge().await,
             op::ARCHIVE_REMOVE => self.remove_entries().await,
+            op::ARCHIVE_KEYS => self.owners().await,
+            op::ARCHIVE_ITEMS => self.entries().await,
+            op::ARCHIVE_REPLACE => self.replace_entry().await,
             kind => Err(unknown(kind)),
         }
     }
@@ -127,6 +131,11 @@ impl Work {
                 Ok(json(&value!(fields)))
             }
             op::MAP_UPDATE => self.update_map().await,
+            op::MAP_KEYS => {
+                let after = given(&self.args.after);
+                let keys = store.keys(&self.args.prefix, after, self.limit(MAX_PAGE_ROWS)).await;
+                Ok(json(&value!(keys.map_err(refused)?.keys)))
+            }
             op::MAP_DELETE => store.delete(key).await.map(|_| number(0)).map_err(refused),
             kind => Err(unknown(kind)),
         }
@@ -158,8 +167,10 @@ impl Work {
     async fn append(self) -> Answer {
         let at = self.args.at_ms.map(at).transpose()?;
         let with = given(&self.args.with).map(str::to_owned);
+        // An id of another kind of store is none of ours.
+        let id = given(&self.args.id).and_then(|id| id.parse().ok());
         let archive = self.storage.archive(&self.space);
-        let appended = archive.append(&self.args.key, NewEntry { at, with, value: self.body }).await;
+        let appended = archive.append(&self.args.key, NewEntry { at, with, value: self.body, id }).await;
         Ok(json(&value!(appended.map_err(refused)?.to_string())))
     }
 
@@ -204,6 +215,34 @@ impl Work {
         let removed =
             self.storage.archive(&self.space).remove(&self.args.key, &ids).await.map_err(refused)?;
         Ok(number(i64::try_from(removed).unwrap_or(i64::MAX)))
+    }
+
+    async fn owners(self) -> Answer {
+        let archive = self.storage.archive(&self.space);
+        let after = given(&self.args.after);
+        let owners = archive.owners(&self.args.prefix, after, self.limit(MAX_PAGE_ROWS)).await;
+        Ok(json(&value!(owners.map_err(refused)?.keys)))
+    }
+
+    /// Single entries, in the order of time, within the bounds of a page.
+    async fn entries(self) -> Answer {
+        let archive = self.storage.archive(&self.space);
+        let ids = self.args.ids.iter().filter_map(|id| id.parse::<ArchiveId>().ok());
+        let mut entries = Vec::new();
+        for id in ids.take(MAX_PAGE_ROWS as usize) {
+            entries.extend(archive.get(&self.args.key, id).await.map_err(refused)?);
+        }
+        entries.sort_by_key(|entry| (entry.at, entry.id));
+        entries.dedup_by_key(|entry| entry.id);
+        let items: Vec<_> = entries.iter().map(item).collect();
+        Ok(json(&value!({ "count": items.len(), "items": items, "complete": true })))
+    }
+
+    async fn replace_entry(self) -> Answer {
+        let Ok(id) = self.args.id.parse() else { return Ok(number(0)) };
+        let archive = self.storage.archive(&self.space);
+        let replaced = archive.replace(&self.args.key, id, &self.body).await.map_err(refused)?;
+        Ok(number(i64::from(replaced)))
     }
 
     fn limit(&self, otherwise: u32) -> u32 {

@@ -34,11 +34,17 @@ impl Applier {
             Write::MapSet { space, key, fields } => sql.map_set(space, key, fields),
             Write::MapDelete { space, key } => sql.map_delete(space, key),
             Write::ArchiveAppend { space, owner, entry } => {
-                let id = self.new_id()?;
+                let id = match entry.id {
+                    Some(id) if sql.is_free(id)? => self.known_id(id),
+                    _ => self.new_id()?,
+                };
                 sql.archive_append(space, owner, entry, id)
             }
             Write::ArchiveDelete { space, delete } => sql.archive_delete(space, delete),
             Write::ArchiveRemove { space, owner, id } => sql.archive_remove(space, owner, *id),
+            Write::ArchiveReplace { space, owner, id, value } => {
+                sql.archive_replace(space, owner, *id, value)
+            }
             Write::AccountInsert { vhost, localpart, row } => {
                 sql.account_insert(vhost, localpart, row.created, &row.credentials)
             }
@@ -47,6 +53,12 @@ impl Applier {
             }
             Write::AccountRemove { vhost, localpart } => sql.account_remove(vhost, localpart),
         }
+    }
+
+    /// An id of before: later ones ascend from it, too.
+    fn known_id(&mut self, id: ArchiveId) -> ArchiveId {
+        self.last_stamp = self.last_stamp.max(id.stamp);
+        id
     }
 
     /// The clock in microseconds, or one more than the last id where the clock stands still or went back.
@@ -76,6 +88,7 @@ pub(super) fn weight(write: &Write) -> usize {
         }
         Write::ArchiveDelete { delete, .. } => delete.owner.as_ref().map_or(0, String::len),
         Write::ArchiveRemove { owner, .. } => owner.len(),
+        Write::ArchiveReplace { owner, value, .. } => owner.len() + value.len(),
         Write::AccountInsert { vhost, localpart, row } => {
             vhost.len() + localpart.len() + row.credentials.len()
         }
@@ -142,6 +155,21 @@ impl Sql<'_> {
             params![id.stamp, id.nonce, self.space(space)?, owner, at, entry.with, entry.value],
         )?;
         Ok(Outcome::Appended(id))
+    }
+
+    /// Ids of the future are not given: the clock would have to catch up with them.
+    fn is_free(&self, id: ArchiveId) -> Result<bool, StorageError> {
+        const SQL: &str = "SELECT 1 FROM archive WHERE id = ?1";
+        if id.stamp <= 0 || id.stamp > Timestamp::now().0 {
+            return Ok(false);
+        }
+        Ok(!self.connection.prepare_cached(SQL)?.exists([id.stamp])?)
+    }
+
+    fn archive_replace(&self, space: &Space, owner: &str, id: ArchiveId, value: &[u8]) -> Applied {
+        const SQL: &str = "UPDATE archive SET value = ?6 WHERE id = ?3 AND nonce = ?4 AND owner = ?5
+            AND space = (SELECT id FROM space WHERE vhost = ?1 AND owner = ?2)";
+        self.execute(SQL, params![space.vhost(), space.owner(), id.stamp, id.nonce, owner, value])
     }
 
     fn archive_delete(&self, space: &Space, delete: &ArchiveDelete) -> Applied {

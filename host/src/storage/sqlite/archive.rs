@@ -210,7 +210,7 @@ mod tests {
         let mut connection = connection("/counts");
         let mut applier = Applier::open(&connection).unwrap();
         let space = Space::module("a", "m");
-        let entry = NewEntry { at: Some(Timestamp(1)), with: Some("bob".into()), value: vec![] };
+        let entry = NewEntry { at: Some(Timestamp(1)), with: Some("bob".into()), value: vec![], id: None };
         let append = Write::ArchiveAppend { space: space.clone(), owner: "alice".into(), entry };
         let transaction = connection.transaction().unwrap();
         for _ in 0..COUNT_ROWS + 1 {

@@ -18,6 +18,7 @@ use rusqlite::{Connection, TransactionBehavior, params_from_iter};
 use serde_json::{Map, Value, json};
 
 use super::schema::{self, Location};
+use super::undo;
 use super::{Durability, Options};
 use crate::storage::{MAX_VALUE_BYTES, StorageError};
 
@@ -26,6 +27,7 @@ const MAX_LINE: u64 = (MAX_VALUE_BYTES as u64) * 2;
 
 /// Writes the whole database into a new file.
 pub(super) fn backup(connection: &Connection, to: &Path) -> Result<(), StorageError> {
+    undo::refuse_while_under_way(connection)?;
     // Made first, so that nobody else can open it, and a file that is there is not overwritten.
     create(to)?;
     let name = to.to_string_lossy();
@@ -39,6 +41,7 @@ pub(super) fn dump(connection: &Connection, to: &Path) -> Result<(), StorageErro
     let mut out = BufWriter::new(file);
     // One transaction, so that all lines are of the same moment.
     let reading = connection.unchecked_transaction()?;
+    undo::refuse_while_under_way(&reading)?;
     let head = json!({ "moult": "store", "schema": schema::VERSION });
     writeln!(out, "{head}").map_err(|error| unusable(to, &error))?;
     for table in tables(&reading)? {
@@ -75,6 +78,7 @@ pub(super) fn remove(made: &Path) {
 /// Puts the content of the database file `from` in place of everything.
 pub(super) fn replace(connection: &mut Connection, from: &Path) -> Result<(), StorageError> {
     schema::check(from)?;
+    undo::refuse_while_under_way(connection)?;
     connection.execute("ATTACH DATABASE ?1 AS source", [&*from.to_string_lossy()])?;
     let replaced = replace_attached(connection, from);
     let detached = connection.execute("DETACH DATABASE source", []);

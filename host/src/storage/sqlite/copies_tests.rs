@@ -7,7 +7,7 @@ async fn filled(folder: &Path) -> Storage {
     let space = Space::module("example.org", "mod_a");
     storage.keyval(&space).set("key \"1\"", b"\0binary\xff").await.unwrap();
     storage.map(&space).set("key", &[("field", Some(&b"value"[..]))]).await.unwrap();
-    let entry = NewEntry { at: None, with: None, value: b"<message/>".to_vec() };
+    let entry = NewEntry { at: None, with: None, value: b"<message/>".to_vec(), id: None };
     storage.archive(&space).append("ann", entry).await.unwrap();
     storage
         .accounts()

@@ -27,7 +27,7 @@ fn options(durable: bool) -> Options {
 async fn write_one(storage: &Storage, name: &str) -> Result<(), StorageError> {
     let mut batch = storage.batch();
     batch.keyval_set(&space(), &format!("left/{name}"), b"left");
-    batch.archive_append(&space(), "owner", NewEntry { at: None, with: None, value: name.into() });
+    batch.archive_append(&space(), "owner", NewEntry { at: None, with: None, value: name.into(), id: None });
     batch.keyval_set(&space(), &format!("right/{name}"), &[7; 5000]);
     batch.commit().await.map(drop)
 }
@@ -141,7 +141,7 @@ async fn nothing_acknowledged_is_lost_by_kill_9_without_flushed_commits() {
 async fn an_old_time_does_not_disturb_new_ids() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.sqlite");
-    let entry = |at| NewEntry { at: Some(Timestamp(at)), with: None, value: vec![] };
+    let entry = |at| NewEntry { at: Some(Timestamp(at)), with: None, value: vec![], id: None };
     let storage = Storage::open(&path).unwrap();
     let first = storage.archive(&space()).append("owner", entry(i64::MAX)).await.unwrap();
     storage.close().await.unwrap();

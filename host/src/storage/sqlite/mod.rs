@@ -22,6 +22,7 @@ mod fault;
 mod readers;
 mod rows;
 mod schema;
+mod undo;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -33,8 +34,8 @@ use self::readers::{Asker, Readers};
 use self::schema::Location;
 use self::writer::Writer;
 use super::{
-    AccountRow, ArchiveId, ArchivePage, ArchiveQuery, Backend, DbInfo, Entry, Form, KeyPage, Outcome,
-    Pending, Space, StorageError, Write,
+    AccountRow, ArchiveId, ArchivePage, ArchiveQuery, Backend, DbInfo, Entry, Form, KeyPage, Migration,
+    Outcome, Pending, Space, StorageError, Write,
 };
 
 /// What an answered write survives.
@@ -99,7 +100,8 @@ impl Sqlite {
 
     fn open_at(location: Location, options: Options) -> Result<Sqlite, StorageError> {
         let lock = location.lock()?;
-        let connection = schema::open_writer(&location, &options)?;
+        let mut connection = schema::open_writer(&location, &options)?;
+        undo::recover(&mut connection)?;
         let writer = Writer::start(connection, lock, &options)?;
         let readers = Readers::start(&options, || schema::open_reader(&location))?;
         Ok(Sqlite { writer, readers, location, durability: options.durability })
@@ -159,6 +161,18 @@ impl Backend for Sqlite {
         self.readers.read(Asker::of(&space), move |connection| archive::get(connection, &space, &owner, id))
     }
 
+    fn archive_owners(
+        &self,
+        space: Space,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> Pending<KeyPage> {
+        self.readers.read(Asker::of(&space), move |connection| {
+            rows::archive_owners(connection, &space, &prefix, after, limit)
+        })
+    }
+
     fn archive_query(&self, space: Space, query: ArchiveQuery) -> Pending<ArchivePage> {
         self.readers.read(Asker::of(&space), move |connection| archive::query(connection, &space, &query))
     }
@@ -216,6 +230,10 @@ impl Backend for Sqlite {
             copies::remove(&made);
             replaced
         })
+    }
+
+    fn migration(&self, step: Migration) -> Pending<()> {
+        self.writer.migration(step)
     }
 
     fn close(&self) -> Pending<()> {

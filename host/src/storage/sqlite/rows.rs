@@ -71,6 +71,19 @@ pub(super) fn map_keys(
     keys(connection, SQL, space, prefix, after, limit)
 }
 
+/// A page of owners that have archive entries.
+pub(super) fn archive_owners(
+    connection: &Connection,
+    space: &Space,
+    prefix: &str,
+    after: Option<String>,
+    limit: u32,
+) -> Found<KeyPage> {
+    const SQL: &str = "SELECT DISTINCT owner FROM archive WHERE owner >= ?3
+        AND space = (SELECT id FROM space WHERE vhost = ?1 AND owner = ?2) ORDER BY owner LIMIT ?4";
+    keys(connection, SQL, space, prefix, after, limit)
+}
+
 /// One account.
 pub(super) fn account_get(
     connection: &Connection,

@@ -18,7 +18,8 @@ use super::Options;
 use super::apply::{Applier, weight};
 use super::copies;
 use super::readers::Asker;
-use crate::storage::{Outcome, Pending, StorageError, Write};
+use super::undo;
+use crate::storage::{Migration, Outcome, Pending, StorageError, Write};
 
 /// Batches in one transaction at most: the first of a group waits for the last.
 const GROUP_BATCHES: usize = 256;
@@ -46,6 +47,7 @@ struct Replacement {
 enum Message {
     Write(Job),
     Replace(Replacement),
+    Migration(Migration, oneshot::Sender<Result<(), StorageError>>),
     Close(oneshot::Sender<()>),
 }
 
@@ -142,6 +144,19 @@ impl Writer {
         })
     }
 
+    /// A step of a migration, after what is queued. It takes as long as it takes.
+    pub(super) fn migration(&self, step: Migration) -> Pending<()> {
+        let queue = self.queue.clone();
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            let late = |_| StorageError::TimedOut { queue: "write", seconds: DEADLINE.as_secs() };
+            let queued =
+                timeout(DEADLINE, queue.send(Message::Migration(step, answer))).await.map_err(late)?;
+            queued.map_err(|_| StorageError::Closed)?;
+            answered.await.unwrap_or(Err(StorageError::Closed))
+        })
+    }
+
     /// Lets the thread finish its queue, then waits until the file is closed.
     pub(super) fn close(&self) -> Pending<()> {
         let queue = self.queue.clone();
@@ -214,6 +229,10 @@ impl Thread {
             match other {
                 None | Some(Message::Write(_)) => {}
                 Some(Message::Replace(replacement)) => self.replace(replacement),
+                Some(Message::Migration(step, answer)) => {
+                    // Done is done, whether anybody waits for it or not.
+                    let _ = answer.send(self.migration(&step));
+                }
                 Some(Message::Close(answer)) => {
                     self.finish(lock);
                     // The one who closed may have given up waiting.
@@ -237,12 +256,23 @@ impl Thread {
         let _ = replacement.answer.send(replaced);
     }
 
+    fn migration(&mut self, step: &Migration) -> Result<(), StorageError> {
+        match step {
+            Migration::Begin(modules) => undo::begin(&mut self.connection, modules),
+            Migration::Decide(modules) => undo::decide(&mut self.connection, modules),
+            Migration::End => undo::end(&mut self.connection),
+            Migration::Undo => undo::undo(&mut self.connection),
+        }
+    }
+
     /// Collects what waits, up to the bounds of a group or what is no write, which is given back.
     fn gather(&mut self, first: Message, group: &mut Vec<Job>) -> Option<Message> {
         let (mut next, mut bytes) = (Some(first), 0);
         while let Some(message) = next {
             match message {
-                other @ (Message::Close(_) | Message::Replace(_)) => return Some(other),
+                other @ (Message::Close(_) | Message::Replace(_) | Message::Migration(..)) => {
+                    return Some(other);
+                }
                 Message::Write(job) => {
                     self.counters.release(job.bytes);
                     bytes += job.bytes;

@@ -7,6 +7,7 @@
 mod disco;
 mod notice;
 mod packet;
+mod transfer;
 
 pub use disco::{Collect, Collecting, ContactsEvent, DiscoInfoEvent, DiscoItemsEvent};
 pub use notice::{
@@ -17,6 +18,7 @@ pub use packet::{
     FilterPacketEvent, InactivePacketEvent, LocalPacketEvent, OfflineMessageEvent, Packet,
     SubscriptionPacket, SubscriptionPacketEvent, Taken, Urgency, UserReceivePacketEvent, UserSendPacketEvent,
 };
+pub use transfer::{Export, ExportUserEvent, Exporting, Import, ImportUserEvent, Importing};
 
 use super::handler::Event;
 use crate::abi::v1::Call;

@@ -65,6 +65,12 @@ impl Map {
         self.host.op(op::MAP_UPDATE, 0, &args, b"", nothing)
     }
 
+    /// Keys that have fields, in order, that begin with `prefix`, after `after` (empty: from the first). Since 1.2.
+    pub fn keys(&self, prefix: &str, after: &str, limit: usize) -> Op<Vec<String>> {
+        let args = json!({"store": self.store, "prefix": prefix, "after": after, "limit": limit});
+        self.host.op(op::MAP_KEYS, 0, &args, b"", text_as_json)
+    }
+
     /// Removes all fields.
     pub fn delete(&self, key: &str) -> Op<()> {
         self.host.op(op::MAP_DELETE, 0, &json!({"store": self.store, "key": key}), b"", nothing)
