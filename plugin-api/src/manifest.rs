@@ -61,6 +61,9 @@ pub struct Manifest {
     /// How its instances are supervised.
     #[serde(default)]
     pub policy: Policy,
+    /// Whether it takes changed options while it runs; it is started anew with them otherwise. `None`: it does not say (before API 1.2).
+    #[serde(default)]
+    pub reloads: Option<bool>,
 }
 
 /// Another module that a module uses.

@@ -20,6 +20,43 @@ async fn a_dry_run_tells_what_a_reload_would_do_and_does_nothing() {
 }
 
 #[tokio::test]
+async fn a_dry_run_tells_which_modules_would_be_started_anew_and_the_reload_proves_it() {
+    let modules = ["mod_echo", "mod_ping", "mod_vcard", "fixture_minor_0"].map(Plugin::built);
+    let builder = modules.iter().fold(Server::builder(), |builder, module| builder.plugin(module));
+    let server = builder.start().await;
+    server.write_config(
+        "[modules.mod_echo]\nhosts = ['mirror.@HOST@']\n[modules.mod_ping]\nping_interval = '90s'\nqueue_length = 77\n\
+         [modules.mod_vcard]\npresence_hash = false\nmax_size = '32KiB'\n[modules.fixture_minor_0]\nword = 'other'",
+    );
+    let rows = server.ctl_json(&["reload_config", "--dry-run"]).await;
+    let effect = |path: &str| {
+        let row = rows.as_array().into_iter().flatten().find(|row| row["path"] == path);
+        row.and_then(|row| row["effect"].as_str()).unwrap_or("nothing").to_owned()
+    };
+    for (option, expected) in [
+        ("mod_echo.hosts", "applied"),
+        ("mod_ping.ping_interval", "needs_module_restart"),
+        ("mod_ping.queue_length", "applied"),
+        ("mod_vcard.presence_hash", "needs_module_restart"),
+        ("mod_vcard.max_size", "applied"),
+        ("fixture_minor_0.word", "applied_or_module_restart"),
+    ] {
+        assert_eq!(effect(&format!("modules.{option}")), expected, "{option}: {rows}");
+    }
+    let done = server.ctl_json(&["reload_config"]).await;
+    let became = |path: &str| {
+        let row = done.as_array().into_iter().flatten().find(|row| row["path"] == path);
+        row.and_then(|row| row["effect"].as_str()).unwrap_or("nothing").to_owned()
+    };
+    assert_eq!(became("mod_echo@localhost"), "applied", "{done}");
+    assert_eq!(became("mod_ping@localhost"), "restarted", "{done}");
+    assert_eq!(became("mod_vcard@localhost"), "restarted", "{done}");
+    assert_eq!(became("fixture_minor_0@localhost"), "restarted", "{done}");
+    assert_eq!(became("modules.fixture_minor_0.word"), "needs_module_restart", "{done}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_reload_reaches_the_next_connection_and_spares_the_present_ones() {
     let server = Server::start().await;
     let mut alice = server.client("alice").await;

@@ -101,3 +101,32 @@ async fn a_permanent_module_is_started_anew_until_it_fails_too_often() {
     goes_away(&server, &mut alice).await;
     server.stop_with_module_panics().await;
 }
+
+#[tokio::test]
+async fn where_an_instance_has_stopped_and_why_is_told_while_others_serve_on() {
+    let builder = Server::builder().plugin(&with_policy("temporary"));
+    let server = builder.config("[vhost.\"two.example\"]\n[vhost.\"three.example\"]").start().await;
+    let mut alice = server.client("alice").await;
+    make_it_stop(&mut alice).await;
+    server.ctl(&["module_unload", &format!("{MODULE}@two.example")]).await;
+    let info = async || server.ctl_json(&["module_info", MODULE]).await;
+    eventually("the one that stopped is told of", async || {
+        info().await["stopped"].as_array().is_some_and(|all| all.len() == 2)
+    })
+    .await;
+    let told = info().await;
+    let (failed, unloaded) = (&told["stopped"][0], &told["stopped"][1]);
+    assert_eq!((&failed["vhost"], &failed["state"]), (&"localhost".into(), &"failed".into()), "{told}");
+    assert_eq!(failed["reason"], "told to stop", "{told}");
+    assert_eq!((&unloaded["vhost"], &unloaded["state"]), (&"two.example".into(), &"unloaded".into()));
+    assert_eq!((&told["state"], &told["vhosts"]), (&"running".into(), &serde_json::json!(["three.example"])));
+    assert_eq!(told["last_error"]["module"], format!("{MODULE}@localhost"), "{told}");
+    assert_eq!(told["ignored"], serde_json::json!([]), "{told}");
+    // To serve again on one vhost does not excuse another.
+    server.ctl(&["module_load", &format!("{MODULE}@two.example")]).await;
+    assert_eq!(info().await["last_error"]["reason"], "told to stop");
+    server.ctl(&["module_load", &format!("{MODULE}@localhost")]).await;
+    let told = info().await;
+    assert_eq!((&told["stopped"], &told["last_error"]), (&serde_json::json!([]), &serde_json::Value::Null));
+    server.stop().await;
+}

@@ -6,27 +6,29 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::{Answer, ArgKind, CommandSpec, Permission, ResultKind, glob};
+use super::{
+    Answer, ArgKind, ArgSpec, CommandError, CommandResult, CommandSpec, ErrorKind, Permission, ResultKind,
+    glob,
+};
 
 /// The answer to `help` and `help TOPIC`, where the topic is a command, a tag or a glob.
-pub fn answer<S: Borrow<CommandSpec>>(specs: &[S], topic: Option<&str>) -> Answer {
+pub fn answer<S: Borrow<CommandSpec>>(specs: &[S], topic: Option<&str>) -> CommandResult {
     let specs: Vec<&CommandSpec> = specs.iter().map(Borrow::borrow).collect();
     let Some(topic) = topic else {
-        return Answer::value(json!(names(&specs))).with_text(by_tag(&specs));
+        return Ok(Answer::value(json!(names(&specs))).with_text(by_tag(&specs)));
     };
     if let Some(spec) = specs.iter().find(|spec| spec.name == topic) {
-        return Answer::value(json!(spec)).with_text(one(spec));
+        return Ok(Answer::value(json!(spec)).with_text(one(spec)));
     }
     let fits =
         |spec: &&&CommandSpec| spec.tags.iter().any(|tag| tag == topic) || glob::matches(topic, &spec.name);
     let found: Vec<&CommandSpec> = specs.iter().filter(fits).copied().collect();
-    let text = if found.is_empty() {
+    if found.is_empty() {
         let tags: Vec<_> = tags(&specs).into_keys().collect();
-        format!("No command has that name, tag or pattern. Tags are {}.", tags.join(", "))
-    } else {
-        list(&found)
-    };
-    Answer::value(json!(names(&found))).with_text(text)
+        let message = format!("No command has that name, tag or pattern. Tags are {}.", tags.join(", "));
+        return Err(CommandError::new(ErrorKind::NotFound, message));
+    }
+    Ok(Answer::value(json!(names(&found))).with_text(list(&found)))
 }
 
 /// Everything about one command.
@@ -40,13 +42,22 @@ pub fn one(spec: &CommandSpec) -> String {
     }
     let width = spec.args.iter().map(|arg| arg.usage().len()).max().unwrap_or_default();
     for arg in &spec.args {
-        let _ = writeln!(text, "  {:width$}  {} ({})", arg.usage(), arg.doc, kind_name(&arg.kind));
+        let _ = writeln!(text, "  {:width$}  {} ({})", arg.usage(), arg.doc, note(arg));
     }
     let _ = write!(text, "\nAnswer: {}. Tags: {}.", result_name(&spec.result), spec.tags.join(", "));
     if spec.permission == Permission::Local {
         text.push_str(" For the local control socket only.");
     }
     text
+}
+
+/// What an argument holds, and how it is written where those before it are left out.
+fn note(arg: &ArgSpec) -> String {
+    let kind = kind_name(&arg.kind);
+    match arg.optional && !arg.is_flag() {
+        true => format!("{kind}; also --{}={}", arg.name.replace('_', "-"), arg.name.to_uppercase()),
+        false => kind,
+    }
 }
 
 /// The word for what an argument holds.
@@ -118,7 +129,7 @@ mod tests {
     }
 
     fn text(topic: Option<&str>) -> String {
-        answer(&specs(), topic).text.unwrap()
+        answer(&specs(), topic).unwrap().text.unwrap()
     }
 
     #[test]
@@ -138,8 +149,9 @@ mod tests {
 
     #[test]
     fn help_by_tag_and_by_glob() {
-        assert_eq!(answer(&specs(), Some("modules")).value, json!(["update", "update_list"]));
-        assert_eq!(answer(&specs(), Some("*_list")).value, json!(["update_list"]));
-        assert!(text(Some("nothing")).contains("Tags are modules, server."));
+        assert_eq!(answer(&specs(), Some("modules")).unwrap().value, json!(["update", "update_list"]));
+        assert_eq!(answer(&specs(), Some("*_list")).unwrap().value, json!(["update_list"]));
+        let unknown = answer(&specs(), Some("nothing")).unwrap_err();
+        assert!(unknown.kind.exit_code() == 1 && unknown.message.contains("Tags are modules, server."));
     }
 }

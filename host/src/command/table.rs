@@ -276,7 +276,7 @@ impl Table {
 
     async fn dispatch(self: Arc<Self>, call: Call) -> CommandResult {
         match &*call.spec.name {
-            "help" => Ok(help::answer(&self.specs(), call.args.optional_text("topic"))),
+            "help" => help::answer(&self.specs(), call.args.optional_text("topic")),
             "can" => self.can(&call),
             name => match (self.own.get(name), &self.provider) {
                 (Some(own), _) => (own.handler)(call).await,

@@ -31,14 +31,16 @@ pub struct Change {
 pub enum Effect {
     /// A reload.
     Applied,
-    /// A restart of the module.
+    /// A reload or a restart of the module, as the module decides: built with an API before 1.2, it does not say which beforehand.
+    AppliedOrModuleRestart,
+    /// A restart of the module, which a reload does.
     NeedsModuleRestart,
     /// A restart of the server.
     NeedsServerRestart,
 }
 
-/// Whether an option of a module is marked `boot_only` in its manifest: (module, option).
-pub type IsBootOnly<'a> = &'a dyn Fn(&str, &str) -> bool;
+/// What a changed option of a module takes: (module, option).
+pub type OptionEffect<'a> = &'a dyn Fn(&str, &str) -> Effect;
 
 /// Sections whose change a running server cannot follow; everything else is applied.
 pub(super) const SERVER_RESTART: [&str; 18] = [
@@ -68,11 +70,11 @@ const SECTION: &str = "section";
 impl Config {
     /// Every difference, by path. Options of modules count as applied.
     pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
-        Config::diff_with(old, new, &|_, _| false)
+        Config::diff_with(old, new, &|_, _| Effect::Applied)
     }
 
-    /// Every difference, by path, with the options that the modules' manifests mark `boot_only`.
-    pub fn diff_with(old: &Config, new: &Config, is_boot_only: IsBootOnly<'_>) -> Vec<Change> {
+    /// Every difference, by path, with what `option_effect` knows of the modules' options.
+    pub fn diff_with(old: &Config, new: &Config, option_effect: OptionEffect<'_>) -> Vec<Change> {
         let (old_facts, new_facts) = (Facts::of(old), Facts::of(new));
         let mut paths: Vec<&Vec<String>> = old_facts.shown.keys().chain(new_facts.shown.keys()).collect();
         paths.sort_unstable();
@@ -83,7 +85,7 @@ impl Config {
                 let (before, after) =
                     (old_facts.shown.get(path).cloned(), new_facts.shown.get(path).cloned());
                 let is_module = |name: &str| [old, new].iter().any(|c| c.modules.sections.contains_key(name));
-                change(path, before, after, &is_module, is_boot_only)
+                change(path, before, after, &is_module, option_effect)
             })
             .collect()
     }
@@ -117,6 +119,7 @@ impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let effect = match self.effect {
             Effect::Applied => "applied",
+            Effect::AppliedOrModuleRestart => "applied, or by a module restart",
             Effect::NeedsModuleRestart => "needs module restart",
             Effect::NeedsServerRestart => "needs server restart",
         };
@@ -205,7 +208,7 @@ fn change(
     before: Option<String>,
     after: Option<String>,
     is_module: &dyn Fn(&str) -> bool,
-    is_boot_only: IsBootOnly<'_>,
+    option_effect: OptionEffect<'_>,
 ) -> Change {
     let parts: Vec<&str> = path.iter().map(String::as_str).collect();
     let (vhost, module, option) = match parts.as_slice() {
@@ -216,7 +219,7 @@ fn change(
     };
     let effect = match (module, option) {
         (Some(_), Some(&"isolation")) => Effect::NeedsModuleRestart,
-        (Some(module), Some(option)) if is_boot_only(module, option) => Effect::NeedsModuleRestart,
+        (Some(module), Some(option)) => option_effect(module, option),
         _ if needs_server_restart(&parts) => Effect::NeedsServerRestart,
         _ => Effect::Applied,
     };

@@ -399,7 +399,10 @@ fn each_difference_says_what_it_takes() {
         ),
     ];
     for (more, expected, effect) in cases {
-        let changes = Config::diff_with(&small(), &parse_more(more).unwrap(), &|_, option| option == "boot");
+        let changes = Config::diff_with(&small(), &parse_more(more).unwrap(), &|_, option| match option {
+            "boot" => Effect::NeedsModuleRestart,
+            _ => Effect::Applied,
+        });
         let found = changes.iter().find(|change| change.to_string() == expected);
         assert_eq!(found.map(|change| change.effect), Some(effect), "{more}: {changes:?}");
     }

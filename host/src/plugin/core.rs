@@ -172,7 +172,9 @@ impl Core {
 
     /// A context for an instance of `code` that is about to be made.
     pub fn context(&self, code: &Code, key: &SlotKey, generation: u64) -> Arc<HostContext> {
-        let origin = Origin { module: Arc::clone(&key.module), vhost: Arc::clone(&key.vhost), generation };
+        let version = code.library().map_or("", |library| &library.manifest().version).into();
+        let (module, vhost) = (Arc::clone(&key.module), Arc::clone(&key.vhost));
+        let origin = Origin { module, version, vhost, generation };
         let granted = code.library().map(|library| Granted::by(&library.manifest().capabilities));
         let hub: Weak<dyn Hub> = self.this.clone();
         HostContext::new(origin, self.slot(key), hub, granted.unwrap_or_default())
@@ -252,7 +254,12 @@ impl Hub for Core {
         {
             return Err(format!("the domain '{domain}' is a vhost of this server"));
         }
-        match self.tables.load().conflict(&key, what) {
+        let conflict = match what {
+            What::Command { name, .. } => self.services().owner_of_command(name),
+            _ => None,
+        };
+        let conflict = conflict.map(|owner| Conflict::with(&key, what, owner));
+        match conflict.or_else(|| self.tables.load().conflict(&key, what)) {
             Some(conflict) => Err(conflict.to_string()),
             None => Ok(()),
         }

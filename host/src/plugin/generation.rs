@@ -1,6 +1,7 @@
 //! One loaded generation of a module: its library, where it came from, and its instances.
 
 use super::bridge::context::HostContext;
+use super::error::ModuleError;
 use super::instance::Instance;
 use super::loader::{ContentHash, Library};
 use super::slot::SlotKey;
@@ -28,8 +29,10 @@ pub struct Generation {
     pub instances: BTreeMap<SlotKey, Arc<Instance>>,
     /// Contexts of all its instances, also of ended ones: they outlive the library.
     pub contexts: Vec<Arc<HostContext>>,
-    /// Vhosts on which it has nothing to do.
+    /// Vhosts on which it has nothing to do, or was stopped by the operator.
     pub ignored: Vec<SlotKey>,
+    /// Why it serves no more where it has served.
+    pub stopped: BTreeMap<SlotKey, ModuleError>,
 }
 
 impl Generation {

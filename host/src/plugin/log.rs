@@ -1,4 +1,5 @@
-//! Log lines of modules: the fields every line carries, and the levels that can be set per module.
+//! Log lines of modules: the fields every line carries (`module=ID@VERSION`, vhost, generation, component), and the levels that
+//! can be set per module.
 
 use super::services::Origin;
 use arc_swap::ArcSwap;
@@ -51,7 +52,7 @@ pub fn line(origin: &Origin, at: u32, component: &str, message: &str) {
         ($level:ident) => {
             tracing::$level!(
                 target: "moult::module",
-                module = &*origin.module,
+                module = %format_args!("{}@{}", origin.module, origin.version),
                 vhost = &*origin.vhost,
                 generation = origin.generation,
                 component = (!component.is_empty()).then_some(component),
@@ -74,7 +75,8 @@ mod tests {
 
     #[test]
     fn a_module_can_be_quieter_or_more_talkative_than_the_server() {
-        let origin = Origin { module: "mod_quiet".into(), vhost: "a".into(), generation: 1 };
+        let origin =
+            Origin { module: "mod_quiet".into(), version: "1".into(), vhost: "a".into(), generation: 1 };
         set_level("mod_quiet", Some(level::ERROR as i32));
         assert!(!enabled(&origin, level::WARNING));
         assert!(enabled(&origin, level::ERROR));

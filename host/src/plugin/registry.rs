@@ -130,7 +130,7 @@ pub struct Snapshot {
 
 /// Two modules want the same thing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} belongs to {owner} already")]
+#[error("{asker} wants {what}, which belongs to {owner} already")]
 pub struct Conflict {
     /// Who asked.
     pub asker: String,
@@ -138,6 +138,20 @@ pub struct Conflict {
     pub what: String,
     /// Who has it.
     pub owner: String,
+}
+
+impl Conflict {
+    /// That `asker` wants what `owner` has.
+    pub(super) fn with(asker: &SlotKey, what: &What, owner: &str) -> Self {
+        let what = match what {
+            What::Route { domain, .. } => format!("the domain '{domain}'"),
+            What::Iq { ns, .. } => format!("the IQ namespace '{ns}'"),
+            What::Command { name, .. } => format!("the command '{name}'"),
+            What::Http { prefix, .. } => format!("the HTTP path '{prefix}'"),
+            _ => "this".to_owned(),
+        };
+        Self { asker: asker.to_string(), what, owner: owner.to_owned() }
+    }
 }
 
 impl Snapshot {
@@ -258,7 +272,7 @@ impl Snapshot {
             }
             _ => None,
         }?;
-        (owner.module != asker.module).then(|| conflict(asker, what, owner))
+        (owner.module != asker.module).then(|| Conflict::with(asker, what, &owner.to_string()))
     }
 
     fn owner_of_domain(&self, domain: &str, asker: &SlotKey) -> Option<&SlotKey> {
@@ -416,15 +430,4 @@ fn is_mine(entry: &IqEntry, asker: &SlotKey) -> bool {
 fn serves(prefix: &str, path: &str) -> bool {
     let prefix = prefix.trim_end_matches('/');
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-fn conflict(asker: &SlotKey, what: &What, owner: &SlotKey) -> Conflict {
-    let what = match what {
-        What::Route { domain, .. } => format!("the domain '{domain}'"),
-        What::Iq { ns, .. } => format!("the IQ namespace '{ns}'"),
-        What::Command { name, .. } => format!("the command '{name}'"),
-        What::Http { prefix, .. } => format!("the HTTP path '{prefix}'"),
-        _ => "this".to_owned(),
-    };
-    Conflict { asker: asker.to_string(), what, owner: owner.to_string() }
 }

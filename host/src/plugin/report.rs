@@ -1,6 +1,6 @@
 //! What the commands about modules answer with.
 
-use super::error::ModuleError;
+use super::error::{ModuleError, Stage};
 use super::instance::Instance;
 use super::loader::MappedBytes;
 use super::retire::RetainedInfo;
@@ -191,12 +191,27 @@ pub struct ModuleInfo {
     pub instances: Vec<InstanceReport>,
     /// Vhosts on which it said that it has nothing to do.
     pub ignored: Vec<String>,
+    /// Vhosts on which it has served and does not any more.
+    pub stopped: Vec<StoppedReport>,
     /// Old generations whose last calls still run.
     pub draining: Vec<DrainReport>,
     /// Old generations that could not be unmapped, and what holds them.
     pub retained: Vec<RetainedInfo>,
     /// Its last failure.
     pub last_error: Option<ModuleError>,
+}
+
+/// Where a loaded module does not serve any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StoppedReport {
+    /// Vhost or `global`.
+    pub vhost: String,
+    /// `failed` by itself, or `unloaded` by the operator.
+    pub state: ModuleState,
+    /// At what it failed.
+    pub stage: Stage,
+    /// Why.
+    pub reason: String,
 }
 
 /// An old generation that is being ended.

@@ -14,6 +14,8 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub struct Origin {
     /// Module id.
     pub module: Arc<str>,
+    /// Its version.
+    pub version: Arc<str>,
     /// Vhost, or `global`.
     pub vhost: Arc<str>,
     /// Number of the generation.
@@ -74,6 +76,12 @@ pub trait HostServices: Send + Sync + 'static {
 
     /// Begins an operation.
     fn start_op(&self, origin: &Origin, request: OpRequest) -> BoxFuture<Result<OpReply, OpError>>;
+
+    /// Who has a command of that name outside the plugin room: no module can take it.
+    fn owner_of_command(&self, name: &str) -> Option<&'static str> {
+        let _ = name;
+        None
+    }
 
     /// Ends the server at once with a critical line (S4-6).
     fn fatal(&self, origin: &Origin, message: &str) -> !;

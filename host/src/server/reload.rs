@@ -3,7 +3,7 @@
 //! Everything that can be wrong is found before the first part hears of it: the file, the options of every loaded
 //! module, the certificates. What only a restart can change keeps its old value, and is told as such.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -17,7 +17,7 @@ use crate::config::diff::{Change, Effect};
 use crate::config::{Config, ConfigErrors};
 use crate::listener::{ConnectionSettings, ListenerSettings};
 use crate::plugin::error::ModuleError;
-use crate::plugin::manager::ReloadReport;
+use crate::plugin::manager::{ReloadReport, Reloaded as InstanceReloaded};
 use crate::plugin::settings;
 use crate::stanza::{StreamError, StreamErrorCondition};
 use crate::stream::tls::{Certificates, TlsSettings};
@@ -75,15 +75,16 @@ async fn apply(shared: &Arc<Shared>, modules: Modules) -> Result<Reloaded, Reloa
     let old = shared.config();
     let new = read(shared)?;
     check(shared, &new).await?;
-    let changes = differences(shared, &old, &new).await;
+    let mut changes = differences(shared, &old, &new).await;
     // What only a restart can change stays, so that the configuration in force is true.
     let new = Arc::new(new.as_followed_from(&old));
     let told = shared.manager.apply_config(Arc::clone(&new), modules == Modules::All).await;
     let modules = told.map_err(ReloadError::Modules)?;
     spread(shared, &old, &new);
+    settle(&mut changes, &modules);
     for change in &changes {
         match change.effect {
-            Effect::Applied => tracing::info!("{change}"),
+            Effect::Applied | Effect::AppliedOrModuleRestart => tracing::info!("{change}"),
             _ => tracing::warn!("{change}"),
         }
     }
@@ -112,17 +113,31 @@ async fn check(shared: &Shared, new: &Config) -> Result<(), ReloadError> {
 }
 
 async fn differences(shared: &Shared, old: &Config, new: &Config) -> Vec<Change> {
-    let mut boot_only = BTreeSet::new();
+    let mut effects = BTreeMap::new();
     for change in Config::diff(old, new) {
-        if let (Some(module), Some((_, option))) = (&change.module, change.path.rsplit_once('.'))
-            && shared.manager.is_boot_only(module, option).await
-        {
-            boot_only.insert((module.clone(), option.to_owned()));
+        if let (Some(module), Some((_, option))) = (change.module, change.path.rsplit_once('.')) {
+            let effect = shared.manager.option_effect(&module, option).await;
+            effects.insert((module, option.to_owned()), effect);
         }
     }
-    let is_boot_only =
-        |module: &str, option: &str| boot_only.contains(&(module.to_owned(), option.to_owned()));
-    Config::diff_with(old, new, &is_boot_only)
+    let effect = |module: &str, option: &str| {
+        let known = effects.get(&(module.to_owned(), option.to_owned()));
+        known.copied().unwrap_or(Effect::Applied)
+    };
+    Config::diff_with(old, new, &effect)
+}
+
+/// What a module did not say beforehand is known now.
+fn settle(changes: &mut [Change], report: &ReloadReport) {
+    for change in changes.iter_mut().filter(|change| change.effect == Effect::AppliedOrModuleRestart) {
+        let is_meant = |instance: &str| {
+            let (module, vhost) = instance.split_once('@').unwrap_or((instance, ""));
+            change.module.as_deref() == Some(module) && change.vhost.as_deref().is_none_or(|on| on == vhost)
+        };
+        let mut meant = report.instances.iter().filter(|(instance, _)| is_meant(instance));
+        let is_restarted = meant.any(|(_, done)| *done == InstanceReloaded::Restarted);
+        change.effect = if is_restarted { Effect::NeedsModuleRestart } else { Effect::Applied };
+    }
 }
 
 /// Tells every part. Nothing here can fail: it was checked before.

@@ -367,6 +367,7 @@ mod tests {
         assert_eq!(manifest.version, env!("CARGO_PKG_VERSION"));
         assert_eq!(manifest.description, env!("CARGO_PKG_DESCRIPTION"));
         assert!(!manifest.global && manifest.state.is_none());
+        assert_eq!(manifest.reloads, Some(Full::RELOADS));
     }
 
     #[test]

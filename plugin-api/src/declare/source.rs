@@ -40,6 +40,8 @@ pub struct Source {
     pub scope: Scope,
     /// Supervision.
     pub policy: PolicySpec,
+    /// Whether changed options are taken while it runs.
+    pub reloads: bool,
 }
 
 /// Another module.
@@ -135,6 +137,7 @@ impl Source {
             xeps: &[],
             scope: Scope::Vhost,
             policy: PolicySpec::DEFAULT,
+            reloads: M::RELOADS,
         }
     }
 
@@ -164,6 +167,11 @@ impl Source {
         t.raw(",\"global\":");
         t.boolean(matches!(self.scope, Scope::Global));
         self.render_policy(&mut t);
+        // Before API 1.2 nobody said it, and nor does a fixture that stands for such a build.
+        if self.api_minor >= 2 {
+            t.raw(",\"reloads\":");
+            t.boolean(self.reloads);
+        }
         t.raw("}");
         t
     }

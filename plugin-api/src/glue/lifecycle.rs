@@ -7,6 +7,7 @@ use crate::abi::v1::{Call, call, reply as code, status};
 use crate::sdk::handler::Answer;
 use crate::sdk::migrate::{Begin, Step};
 use crate::sdk::{Migrated, Migration, Module, ModuleOptions, Reload, Request, Started, Stop, StopReason};
+use crate::warn;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub(super) fn call<M: Module>(instance: &Instance<M>, call: &Call<'_>, reply: &R
     };
     match call.kind {
         call::STARTED => finish(module.on_started(), reply),
-        call::RELOAD => reload(module, call, reply),
+        call::RELOAD => reload(instance, module, call, reply),
         call::TERMINATED => {
             module.on_terminated(call.number == 1);
             status::DONE
@@ -83,9 +84,16 @@ fn run<M: Module>(instance: &Instance<M>, module: M, idle: Option<Duration>, rep
     }
 }
 
-fn reload<M: Module>(module: &M, call: &Call<'_>, reply: &Reply<'_>) -> i32 {
-    let options = M::Options::read(call.args.as_str()).map_err(Stop);
-    match options.and_then(|options| module.on_reload(options, call.number == 1)) {
+fn reload<M: Module>(instance: &Instance<M>, module: &M, call: &Call<'_>, reply: &Reply<'_>) -> i32 {
+    let (options, changed) = (M::Options::read(call.args.as_str()).map_err(Stop), call.number == 1);
+    let reloaded = options.and_then(|options| module.on_reload(options, changed));
+    if changed && !M::RELOADS && matches!(reloaded, Ok(Reload::Done)) {
+        warn!(
+            instance.host,
+            "it took changed options, but does not say so beforehand: const RELOADS: bool = true"
+        );
+    }
+    match reloaded {
         Ok(Reload::Done) => status::DONE,
         Ok(Reload::Restart) => status::UNSUPPORTED,
         Err(why) => reply.fail(&why.0),

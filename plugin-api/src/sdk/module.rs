@@ -16,6 +16,11 @@ pub trait Module: Send + Sync + Sized + 'static {
     /// Options, usually declared with [`module_options!`](crate::module_options); `()` for none.
     type Options: ModuleOptions;
 
+    /// Whether [`Module::on_reload`] takes changed options while the instance runs; to be set beside it. It is what the
+    /// operator is told before a reload. Options for which it asks for a restart all the same are marked `boot_only`.
+    /// Since API 1.2.
+    const RELOADS: bool = false;
+
     /// Begins: registers what it wants and gives the instance. An error means the load or swap fails with that reason,
     /// and nothing of what was registered remains.
     fn start(host: &Host, options: Self::Options) -> Result<Started<Self>, Stop>;

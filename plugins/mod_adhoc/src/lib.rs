@@ -37,6 +37,7 @@ pub struct AdHoc {
 
 impl Module for AdHoc {
     type Options = Options;
+    const RELOADS: bool = true;
 
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         host.on_iq(IqSpec::new(NS).parallel_n(8), Self::answer)?;

@@ -42,6 +42,7 @@ pub struct Announce {
 
 impl Module for Announce {
     type Options = Options;
+    const RELOADS: bool = true;
 
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         host.on_local_packet(50, deferred(Self::message))?;

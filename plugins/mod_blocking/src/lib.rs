@@ -63,6 +63,7 @@ struct State {
 
 impl Module for Blocking {
     type Options = Options;
+    const RELOADS: bool = true;
 
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         host.on_iq(IqSpec::new(NS).on_accounts().hidden(), Self::answer)?;

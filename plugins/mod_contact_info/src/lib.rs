@@ -36,6 +36,7 @@ pub struct ContactInfo {
 
 impl Module for ContactInfo {
     type Options = Options;
+    const RELOADS: bool = true;
 
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         host.on_disco_info(50, Self::info)?;

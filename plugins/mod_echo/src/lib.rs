@@ -44,6 +44,7 @@ struct Domain {
 
 impl Module for Echo {
     type Options = Options;
+    const RELOADS: bool = true;
 
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         let names = options.domains(host).into_iter();

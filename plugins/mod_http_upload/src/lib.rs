@@ -30,17 +30,17 @@ module_options! {
     /// Options of mod_http_upload.
     pub struct Options {
         /// The service's domain; @HOST@ stands for the vhost.
-        host: String = "upload.@HOST@";
+        host: String = "upload.@HOST@", boot_only true;
         /// What service discovery calls it.
         name: String = "HTTP File Upload";
         /// The folder of the files. Without one the module has nothing to do.
-        docroot: String = "";
+        docroot: String = "", boot_only true;
         /// The path that the HTTP server gives to this module.
-        path: String = "/upload/@HOST@";
+        path: String = "/upload/@HOST@", boot_only true;
         /// Where that path is seen from outside.
-        url: String = "http://@HOST@:5280/upload/@HOST@";
+        url: String = "http://@HOST@:5280/upload/@HOST@", boot_only true;
         /// The largest file.
-        max_size: u64 = 10485760, kind "\"size\"", min 1024, max 268435456;
+        max_size: u64 = 10485760, kind "\"size\"", min 1024, max 268435456, boot_only true;
         /// What one user may keep.
         quota: u64 = 104857600, kind "\"size\"", min 1024;
         /// Files that one user may keep.
@@ -65,6 +65,7 @@ pub struct Upload {
 
 impl Module for Upload {
     type Options = Options;
+    const RELOADS: bool = true;
 
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         if options.docroot.is_empty() {

@@ -56,6 +56,7 @@ pub struct Mam {
 
 impl Module for Mam {
     type Options = Options;
+    const RELOADS: bool = true;
 
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         host.on_iq(IqSpec::new(NS).on_accounts().parallel_n(16), Self::request)?;

@@ -46,6 +46,7 @@ struct Wanted {
 
 impl Module for Private {
     type Options = Options;
+    const RELOADS: bool = true;
 
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         host.on_iq(IqSpec::new(NS).on_accounts(), Self::answer)?;

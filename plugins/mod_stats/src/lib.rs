@@ -53,6 +53,7 @@ const NUMBERS: [(&str, &str, Number); 6] = [
 
 impl Module for Stats {
     type Options = Options;
+    const RELOADS: bool = true;
 
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         check(&options)?;

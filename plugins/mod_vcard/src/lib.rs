@@ -29,7 +29,7 @@ module_options! {
         /// The longest vCard, in bytes.
         max_size: usize = 131072, kind "\"size\"", min 1024, max 1048576;
         /// Whether the hash of the picture is written into presence.
-        presence_hash: bool = true;
+        presence_hash: bool = true, boot_only true;
         /// The server's own name in its vCard.
         name: String = "Moult";
         /// The server's page in its vCard; none where empty.
@@ -47,6 +47,7 @@ pub struct VCards {
 
 impl Module for VCards {
     type Options = Options;
+    const RELOADS: bool = true;
 
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         host.on_iq(IqSpec::new(NS).no_queue(), Self::of_server)?;

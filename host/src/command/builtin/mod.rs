@@ -20,6 +20,16 @@ pub fn client() -> Vec<CommandSpec> {
     client::specs()
 }
 
+/// Whose a command of these is.
+pub fn owner(name: &str) -> Option<&'static str> {
+    let has = |specs: Vec<CommandSpec>| specs.iter().any(|spec| spec.name == name);
+    match name {
+        _ if has(server()) => Some("the server"),
+        _ if has(client()) => Some("moultctl"),
+        _ => None,
+    }
+}
+
 /// All of them, by name.
 pub fn all() -> Vec<CommandSpec> {
     let mut all = [server(), client()].concat();

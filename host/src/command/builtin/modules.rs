@@ -63,7 +63,7 @@ fn updating() -> Vec<CommandSpec> {
         CommandSpec::new("restart_module", TAG, "Stops a module on a vhost, and starts it with the library that lies there now.")
             .arg("host", ArgKind::Host, "The vhost.")
             .arg("module", ArgKind::Module, "The module.")
-            .returns(ResultKind::Integer)
+            .returns(ResultKind::Code)
             .changing()
             .described("0 means restarted, 1 that it was not running there, 2 that its new library could not be loaded."),
     ]

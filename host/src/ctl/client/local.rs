@@ -20,8 +20,8 @@ pub(super) fn run(request: &Request, spec: &CommandSpec, out: &mut dyn Write) ->
     let args = Args::parse(spec, Input::Positional(request.args.clone()))
         .map_err(|error| ClientError::Usage(error.message))?;
     match &*spec.name {
-        "started" => wait::started(&request.socket()?, args.duration("deadline").unwrap_or(WAIT)),
-        "stopped" => wait::stopped(&request.socket()?, args.duration("deadline").unwrap_or(WAIT)),
+        "started" => coded(request, wait::started(&request.socket()?, patience(&args))?, out),
+        "stopped" => coded(request, wait::stopped(&request.socket()?, patience(&args))?, out),
         "live" => live::run(request, args.flag("log_only"), out),
         "check_config" => check_config(request, &args, out),
         "plugin" => new_plugin(&args, out),
@@ -34,13 +34,28 @@ pub(super) fn run(request: &Request, spec: &CommandSpec, out: &mut dyn Write) ->
     }
 }
 
+fn patience(args: &Args) -> Duration {
+    args.duration("deadline").unwrap_or(WAIT)
+}
+
+/// A bare code is shown to programs only, as the server's commands do it.
+fn coded(request: &Request, code: u8, out: &mut dyn Write) -> Outcome {
+    if request.json {
+        writeln!(out, "{code}")?;
+    }
+    Ok(code)
+}
+
 fn check_config(request: &Request, args: &Args, out: &mut dyn Write) -> Outcome {
     let named = args.optional_text("file").map(PathBuf::from);
     let file = named.or_else(|| request.config_file());
     let file = file.ok_or_else(|| ClientError::Usage("check_config: say which file.".to_owned()))?;
     let report = settings::check_file(&file);
     if report.ok {
-        writeln!(out, "{}", report.text)?;
+        match request.json {
+            true => writeln!(out, "{}", serde_json::json!(report.text))?,
+            false => writeln!(out, "{}", report.text)?,
+        }
         return Ok(0);
     }
     Err(ClientError::Refused(report.text))

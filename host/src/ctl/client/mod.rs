@@ -17,9 +17,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use serde_json::{Value, json};
 
 use crate::command::builtin;
-use cli::Cli;
+use cli::{Cli, Request};
 
 /// What went wrong on the way to an answer.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,11 @@ impl ClientError {
             ClientError::NoConnection { .. } => 3,
         }
     }
+
+    /// For programs: as the server's own errors, with the exit code for a code.
+    fn to_json(&self) -> Value {
+        json!({ "status": "error", "code": self.exit_code(), "message": self.to_string() })
+    }
 }
 
 impl From<io::Error> for ClientError {
@@ -73,25 +79,31 @@ pub fn main() -> ExitCode {
 
 /// Runs one command line; what it prints goes to `out` and `err`.
 fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
-    match dispatch(cli, out).and_then(|code| Ok(out.flush().map(|()| code)?)) {
+    let mut json = cli.json;
+    let done = cli.request().and_then(|request| {
+        json = request.json;
+        dispatch(&request, out)
+    });
+    match done.and_then(|code| Ok(out.flush().map(|()| code)?)) {
         Ok(code) => code,
         Err(error) => {
-            if !matches!(error, ClientError::OutputClosed) {
-                // Nothing can be done where even the error cannot be told.
-                let _ = writeln!(err, "{error}");
-            }
+            // Nothing can be done where even the error cannot be told.
+            let _ = match error {
+                ClientError::OutputClosed => Ok(()),
+                _ if json => writeln!(out, "{}", error.to_json()),
+                _ => writeln!(err, "{error}"),
+            };
             error.exit_code()
         }
     }
 }
 
-fn dispatch(cli: Cli, out: &mut dyn Write) -> Outcome {
-    let request = cli.request()?;
+fn dispatch(request: &Request, out: &mut dyn Write) -> Outcome {
     let ours = builtin::client().into_iter().find(|spec| spec.name == request.name);
     match (ours, request.name.as_str()) {
-        (Some(spec), _) => local::run(&request, &spec, out),
-        (None, "help") => remote::help(&request, out),
-        (None, _) => remote::run(&request, out),
+        (Some(spec), _) => local::run(request, &spec, out),
+        (None, "help") => remote::help(request, out),
+        (None, _) => remote::run(request, out),
     }
 }
 

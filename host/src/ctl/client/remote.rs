@@ -42,7 +42,7 @@ pub(super) fn help(request: &Request, out: &mut dyn Write) -> Outcome {
     if let Ok(of_modules) = request.socket().and_then(|socket| module_specs(&socket)) {
         specs.extend(of_modules);
     }
-    let answer = texts::answer(&specs, topic);
+    let answer = texts::answer(&specs, topic).map_err(|error| ClientError::Refused(error.message))?;
     let text = render::render(&ResultKind::Text, &answer);
     print(out, request.json, &answer.value, &text)?;
     Ok(0)

@@ -135,7 +135,8 @@ impl Delivery {
         let (Some(services), Some(reply)) = (core.connected(), self.stanza.error_reply(error)) else {
             return;
         };
-        let origin = Origin { module: slot.key.module.clone(), vhost: slot.key.vhost.clone(), generation: 0 };
+        let (module, vhost) = (slot.key.module.clone(), slot.key.vhost.clone());
+        let origin = Origin { module, version: "".into(), vhost, generation: 0 };
         if let Err(error) = services.route(&origin, reply) {
             tracing::debug!(module = %slot.key, %error, "an error reply could not be routed");
         }

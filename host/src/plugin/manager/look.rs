@@ -2,15 +2,16 @@
 
 use super::{Manager, State, UpdateRequest, handover, shown};
 use crate::config::Purge;
-use crate::plugin::error::ModuleError;
+use crate::plugin::error::{Fault, ModuleError};
 use crate::plugin::generation::Generation;
 use crate::plugin::history::Entry;
 use crate::plugin::plan::{self, Plan};
 use crate::plugin::probe;
 use crate::plugin::report::{
-    self, Change, DrainReport, ListEntry, ModuleInfo, ModuleLine, ModuleState, UpdateInfo,
+    self, Change, DrainReport, ListEntry, ModuleInfo, ModuleLine, ModuleState, StoppedReport, UpdateInfo,
 };
 use crate::plugin::retire::RetainedInfo;
+use crate::plugin::slot::SlotKey;
 use std::sync::Arc;
 
 impl Manager {
@@ -86,9 +87,8 @@ impl Manager {
             instances: generation
                 .map(|g| g.instances.values().map(|instance| report::instance(instance)).collect())
                 .unwrap_or_default(),
-            ignored: generation
-                .map(|g| g.ignored.iter().map(|key| key.vhost.to_string()).collect())
-                .unwrap_or_default(),
+            ignored: generation.map(ignored).unwrap_or_default(),
+            stopped: generation.map(stopped).unwrap_or_default(),
             draining: old.draining.into_iter().filter(|d| d.module == module).collect(),
             retained: old.retained.into_iter().filter(|r| r.module == module).collect(),
             last_error: state.memory.failed.get(module).cloned(),
@@ -171,6 +171,21 @@ fn serving_line(generation: &Generation, state: &State, old: &OldGenerations) ->
         vhosts: generation.instances.keys().map(|key| key.vhost.to_string()).collect(),
         old_generations: old.of(generation.module()),
     }
+}
+
+fn ignored(generation: &Generation) -> Vec<String> {
+    let ignored = generation.ignored.iter().filter(|key| !generation.stopped.contains_key(key));
+    ignored.map(|key| key.vhost.to_string()).collect()
+}
+
+fn stopped(generation: &Generation) -> Vec<StoppedReport> {
+    let report = |(key, error): (&SlotKey, &ModuleError)| StoppedReport {
+        vhost: key.vhost.to_string(),
+        state: if error.fault == Fault::Operator { ModuleState::Unloaded } else { ModuleState::Failed },
+        stage: error.stage,
+        reason: error.reason.clone(),
+    };
+    generation.stopped.iter().map(report).collect()
 }
 
 fn idle_line(entry: &ListEntry, state: &State, old: &OldGenerations) -> ModuleLine {

@@ -25,7 +25,7 @@ pub use swap::UpdateRequest;
 
 use super::call::Modules;
 use super::core::{Core, Incident};
-use super::error::{ModuleError, Stage};
+use super::error::{Fault, ModuleError, Stage};
 use super::folder::{FolderRules, FolderScanner, Scan};
 use super::generation::Generation;
 use super::history::{Entry, History};
@@ -76,6 +76,19 @@ struct State {
     memory: Memory,
     /// Start order of the last start, for the reverse at the end.
     order: Vec<String>,
+}
+
+impl State {
+    /// A module serves again somewhere: its last error is that of a place where it still does not, if there is one.
+    fn forget_failure(&mut self, module: &str) {
+        let left = self.loaded.get(module).and_then(|generation| {
+            generation.stopped.values().rfind(|error| error.fault != Fault::Operator).cloned()
+        });
+        match left {
+            Some(error) => drop(self.memory.failed.insert(module.to_owned(), error)),
+            None => drop(self.memory.failed.remove(module)),
+        }
+    }
 }
 
 impl Manager {
@@ -179,6 +192,7 @@ impl Manager {
         if let Some(generation) = state.loaded.get_mut(&*key.module)
             && generation.number == instance.generation()
         {
+            generation.stopped.insert(key.clone(), error.clone());
             self.stop_one(generation, key, StopReason::Failed).await;
         }
     }

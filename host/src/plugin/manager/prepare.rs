@@ -13,6 +13,7 @@ use crate::plugin::plan::is_enabled;
 use crate::plugin::probe;
 use crate::plugin::slot::{GLOBAL, SlotKey};
 use moult_plugin_api::manifest::Manifest;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -49,6 +50,7 @@ impl Manager {
             instances: Default::default(),
             contexts: Vec::new(),
             ignored: Vec::new(),
+            stopped: BTreeMap::new(),
         })
     }
 

@@ -3,6 +3,7 @@
 
 use super::prepare::{keys, options};
 use super::{Manager, State};
+use crate::config::diff::Effect;
 use crate::config::{Config, Purge};
 use crate::plugin::error::{ModuleError, Stage};
 use crate::plugin::generation::Generation;
@@ -54,11 +55,16 @@ impl Manager {
         all.filter_map(|(generation, key)| options(&generation.manifest, &key, config).err()).collect()
     }
 
-    /// Whether an option of a loaded module only counts at its start.
-    pub async fn is_boot_only(&self, module: &str, option: &str) -> bool {
+    /// What a changed option of a loaded module takes, as far as its manifest tells.
+    pub async fn option_effect(&self, module: &str, option: &str) -> Effect {
         let state = self.inner.state.lock().await;
-        let generation = state.loaded.get(module);
-        generation.is_some_and(|g| g.manifest.options.iter().any(|o| o.name == option && o.boot_only))
+        let manifest = state.loaded.get(module).map(|generation| &generation.manifest);
+        let declared = manifest.and_then(|m| Some((m, m.options.iter().find(|o| o.name == option)?)));
+        match declared {
+            // It is not loaded, or this is a key that the server itself reads, such as the length of the queues.
+            None => Effect::Applied,
+            Some((manifest, option)) => effect(manifest.reloads, option.boot_only),
+        }
     }
 
     /// Lets `config` hold for all modules, or for none: when one refuses what is new to it, those that took it already are
@@ -117,7 +123,7 @@ impl Manager {
         let generation = state.loaded.get_mut(module).ok_or_else(missing)?;
         let old = generation.instances.get(&key).cloned().ok_or_else(missing)?;
         self.replace(generation, &key, Some(old), &config).await?;
-        state.memory.failed.remove(module);
+        state.forget_failure(module);
         Ok(())
     }
 
@@ -144,7 +150,7 @@ impl Manager {
         self.replace(generation, &key, None, &config).await?;
         match generation.instances.contains_key(&key) {
             true => {
-                state.memory.failed.remove(module);
+                state.forget_failure(module);
                 Ok(())
             }
             false => Err(ModuleError::module(key.to_string(), Stage::Start, "it has nothing to do there")),
@@ -162,6 +168,8 @@ impl Manager {
             return Err(missing());
         }
         self.stop_one(generation, &key, StopReason::Unload).await;
+        let why = ModuleError::operator(key.to_string(), Stage::Retire, "the operator has stopped it here");
+        generation.stopped.insert(key.clone(), why);
         generation.ignored.push(key);
         Ok(())
     }
@@ -247,8 +255,12 @@ impl Manager {
         config: &Config,
     ) -> Result<(), ModuleError> {
         generation.ignored.retain(|ignored| ignored != key);
+        let stopped = generation.stopped.remove(key);
         // On an error nothing was put in its place: the old one serves on.
-        self.start_instance(generation, key, config, old.is_some()).await?;
+        if let Err(error) = self.start_instance(generation, key, config, old.is_some()).await {
+            generation.stopped.extend(stopped.map(|_| (key.clone(), error.clone())));
+            return Err(error);
+        }
         let new =
             generation.instances.get(key).filter(|new| old.as_ref().is_none_or(|old| !Arc::ptr_eq(new, old)));
         let new = new.cloned();
@@ -325,5 +337,28 @@ impl Manager {
         let module = instance.key().module.to_string();
         let leaving = Leaving { module, generation, instances: vec![instance], library: None, reason, purge };
         let _ = self.inner.retirements.begin(leaving).await;
+    }
+}
+
+/// `reloads`: whether the module says that it takes options while it runs.
+fn effect(reloads: Option<bool>, boot_only: bool) -> Effect {
+    match (reloads, boot_only) {
+        (_, true) | (Some(false), _) => Effect::NeedsModuleRestart,
+        (Some(true), _) => Effect::Applied,
+        (None, _) => Effect::AppliedOrModuleRestart,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_module_says_of_itself_decides_what_its_options_take() {
+        assert_eq!(effect(Some(true), false), Effect::Applied);
+        assert_eq!(effect(Some(true), true), Effect::NeedsModuleRestart);
+        assert_eq!(effect(Some(false), false), Effect::NeedsModuleRestart);
+        assert_eq!(effect(None, true), Effect::NeedsModuleRestart);
+        assert_eq!(effect(None, false), Effect::AppliedOrModuleRestart);
     }
 }

@@ -202,10 +202,11 @@ impl Manager {
                 tracing::warn!(module = %slot, generation, "is taken out of service: {why}");
                 let mut state = self.inner.state.lock().await;
                 let error = ModuleError::module(slot.to_string(), Stage::Health, why);
-                state.memory.failed.insert(slot.module.to_string(), error);
+                state.memory.failed.insert(slot.module.to_string(), error.clone());
                 if let Some(serving) = state.loaded.get_mut(&*slot.module)
                     && serving.number == generation
                 {
+                    serving.stopped.insert(slot.clone(), error);
                     self.stop_one(serving, slot, StopReason::Failed).await;
                 }
             }

@@ -27,7 +27,10 @@ async fn set_loglevel(shared: Arc<Shared>, call: Call) -> CommandResult {
         return Err(CommandError::new(ErrorKind::BadArgument, message));
     };
     match module(&call)? {
-        Some(module) => shared.logging.set_module_level(module, level),
+        Some(module) => {
+            known(&shared, module).await?;
+            shared.logging.set_module_level(module, level);
+        }
         None => shared.logging.set_level(level),
     }
     Ok(Answer::ok())
@@ -37,6 +40,19 @@ async fn reopen_log(shared: Arc<Shared>, _: Call) -> CommandResult {
     let reopened = shared.logging.reopen();
     reopened.map_err(|error| CommandError::new(ErrorKind::Failed, error.to_string()))?;
     Ok(Answer::ok())
+}
+
+/// A level for a module that nobody has heard of would be a slip of the hand that nobody notices.
+async fn known(shared: &Shared, module: &str) -> Result<(), CommandError> {
+    let is_known = shared.config().modules.sections.contains_key(module)
+        || shared.manager.module_list().await.iter().any(|line| line.module == module);
+    if is_known {
+        return Ok(());
+    }
+    let message = format!(
+        "There is no module {module}: it is neither loaded, nor in the plugin folder, nor configured."
+    );
+    Err(CommandError::new(ErrorKind::NotFound, message))
 }
 
 /// Levels are set for a module on all vhosts.

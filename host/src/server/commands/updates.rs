@@ -62,12 +62,28 @@ fn line(entry: &ListEntry) -> String {
 async fn update_info(shared: Arc<Shared>, call: Call) -> CommandResult {
     let modules = call.args.list("modules");
     let selection = if modules.is_empty() { Selection::All } else { selection(modules) };
+    if let Selection::Named(names) = &selection {
+        are_known(&shared, names).await?;
+    }
     let request = UpdateRequest { selection, ..UpdateRequest::all(trigger(&call)) };
     let mut answer = Answer::report(&shared.manager.update_info(&request).await)?;
     let old = shared.manager.old_generations().await;
     answer.value["old_generations"] =
         json!({ "draining": old.draining, "retained": history::retained(&old.retained) });
     Ok(answer)
+}
+
+/// There is nothing to say about a module that nobody has heard of.
+async fn are_known(shared: &Shared, names: &[String]) -> Result<(), CommandError> {
+    let known = shared.manager.update_list().await;
+    match names.iter().find(|name| known.iter().all(|entry| entry.module != **name)) {
+        Some(name) => {
+            let message =
+                format!("update_info: there is no module {name}, neither loaded nor in the plugin folder.");
+            Err(CommandError::new(ErrorKind::BadArgument, message))
+        }
+        None => Ok(()),
+    }
 }
 
 async fn update(shared: Arc<Shared>, call: Call) -> CommandResult {
@@ -146,11 +162,16 @@ async fn module_unload(shared: Arc<Shared>, call: Call) -> CommandResult {
         return Ok(Answer::value(json!({ "status": "ok", "stopped": format!("{module}@{vhost}") })));
     }
     let report = shared.manager.unload(vec![module.to_owned()], call.args.flag("force")).await;
-    finished(&shared, report).await
+    finished_as(&shared, report, "unloaded").await
 }
 
 /// The report of a transaction that went well, with what still holds old code; or the failure with stage and reason.
 async fn finished(shared: &Shared, report: UpdateReport) -> CommandResult {
+    finished_as(shared, report, "updated").await
+}
+
+/// The same; `what` says what was done with the modules.
+async fn finished_as(shared: &Shared, report: UpdateReport, what: &'static str) -> CommandResult {
     if !report.errors.is_empty() {
         return Err(failures::modules(&report.errors, Some(report.transaction)));
     }
@@ -165,13 +186,13 @@ async fn finished(shared: &Shared, report: UpdateReport) -> CommandResult {
     if !held_by.is_empty() {
         answer.value["held_by"] = json!(held_by);
     }
-    Ok(answer.with_text(told(&report, &held_by)))
+    Ok(answer.with_text(told(&report, what, &held_by)))
 }
 
 /// What was of use is done, and files of no use were left out: not a success, and no failure of the rest.
 fn partly(report: &UpdateReport) -> CommandError {
     let mut error = failures::modules(&report.skipped, Some(report.transaction));
-    error.message = format!("{}\nleft out:\n{}", told(report, &[]), error.message);
+    error.message = format!("{}\nleft out:\n{}", told(report, "updated", &[]), error.message);
     if let (Some(details), Ok(report)) = (&mut error.details, serde_json::to_value(report))
         && let (Some(details), Some(report)) = (details.as_object_mut(), report.as_object())
     {
@@ -181,13 +202,13 @@ fn partly(report: &UpdateReport) -> CommandError {
 }
 
 /// The same for people: what is not there is not mentioned.
-fn told(report: &UpdateReport, held_by: &[String]) -> String {
+fn told(report: &UpdateReport, done: &'static str, held_by: &[String]) -> String {
     if report.updated.is_empty() && report.unchanged.is_empty() {
         return "There is nothing to update.".into();
     }
     let mut lines = Vec::new();
     for (what, modules) in [
-        ("updated", &report.updated),
+        (done, &report.updated),
         ("unchanged", &report.unchanged),
         ("unpurged", &report.unpurged),
         ("purged after this answer", &report.purged_after_answer),
@@ -267,7 +288,7 @@ mod tests {
     #[test]
     fn a_report_is_told_in_lines_without_what_is_not_there() {
         let nothing = UpdateReport { status: "ok", transaction: 7, ..UpdateReport::default() };
-        assert_eq!(told(&nothing, &[]), "There is nothing to update.");
+        assert_eq!(told(&nothing, "updated", &[]), "There is nothing to update.");
         let one = UpdateReport {
             updated: vec!["mod_a".into(), "mod_b".into()],
             unpurged: vec!["mod_b".into()],
@@ -279,6 +300,6 @@ mod tests {
         let expected = "updated: mod_a, mod_b\nunpurged: mod_b\n\
                         held by: mod_b generation 3 waits for its calls to end\n\
                         transaction 7: 20.2 ms, longest pause 90 us";
-        assert_eq!(told(&one, &held), expected);
+        assert_eq!(told(&one, "updated", &held), expected);
     }
 }

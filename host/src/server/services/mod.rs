@@ -27,6 +27,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::shared::Shared;
+use crate::command::builtin;
 use crate::plugin::services::{BoxFuture, HostServices, OpError, OpReply, OpRequest, Origin};
 use crate::stanza::Stanza;
 
@@ -87,6 +88,10 @@ impl HostServices for Services {
 
     fn start_op(&self, origin: &Origin, request: OpRequest) -> BoxFuture<Answer> {
         self.begin(origin, request).unwrap_or_else(|error| Box::pin(std::future::ready(Err(error))))
+    }
+
+    fn owner_of_command(&self, name: &str) -> Option<&'static str> {
+        builtin::owner(name)
     }
 
     fn fatal(&self, origin: &Origin, message: &str) -> ! {

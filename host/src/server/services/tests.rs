@@ -12,7 +12,7 @@ use crate::session::{BoundSession, Delivery};
 use crate::stanza::Jid;
 
 fn origin(module: &str, vhost: &str) -> Origin {
-    Origin { module: module.into(), vhost: vhost.into(), generation: 1 }
+    Origin { module: module.into(), version: "1.0.0".into(), vhost: vhost.into(), generation: 1 }
 }
 
 struct Asking {

@@ -23,6 +23,7 @@ struct Counter {
 
 impl Module for Counter {
     type Options = Options;
+    const RELOADS: bool = true;
 
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         host.feature("urn:counter", Target::Server)?;
