@@ -59,6 +59,7 @@ struct State {
 
 impl Module for Caps {
     type Options = Options;
+    const RELOADS: bool = true;
 
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         host.feature(CAPS, Target::Server)?;
