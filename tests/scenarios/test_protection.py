@@ -1,11 +1,13 @@
 """What keeps people from what they do not want: the spam filter, and reports of who was blocked."""
 
+from xml.etree import ElementTree as ET
+
 from slixmpp.xmlstream.handler import Waiter
 from slixmpp.xmlstream.matcher import MatcherId
 
 from moult import DOMAIN, Scenario
 
-MODULES = ["mod_disco", "mod_roster", "mod_blocking", "mod_spam_filter"]
+MODULES = ["mod_disco", "mod_roster", "mod_blocking", "mod_spam_filter", "mod_report"]
 
 
 def condition(error):
@@ -81,3 +83,43 @@ rate_interval = "1h"
         await self.server.ctl("spam_filter_remove", DOMAIN, "blocked", f"mallory@{DOMAIN}")
         self.write(self.mallory, "hello")
         self.assertEqual((await self.alice.message_from(self.mallory.boundjid))["body"], "hello")
+
+    async def test_a_report_comes_with_the_blocking_and_waits_for_an_administrator(self):
+        self.assertIn("urn:xmpp:reporting:1", await self.features())
+        block = ("<block xmlns='urn:xmpp:blocking'><item jid='{}'><report xmlns='urn:xmpp:reporting:1' reason='{}'>"
+                 "<text xml:lang='en'>{}</text></report></item></block>")
+        for jid, reason, text in [(f"mallory@{DOMAIN}", "urn:xmpp:reporting:spam", "sells pills"),
+                                  ("eve@elsewhere.example", "", "this one has no reason")]:
+            iq = self.alice.make_iq_set()
+            iq.append(ET.fromstring(block.format(jid, reason, text)))
+            await iq.send()
+        blocked = self.alice.make_iq_get()
+        blocked.append(ET.fromstring("<blocklist xmlns='urn:xmpp:blocking'/>"))
+        items = (await blocked.send()).xml.find("{urn:xmpp:blocking}blocklist")
+        self.assertEqual({item.get("jid") for item in items}, {f"mallory@{DOMAIN}", "eve@elsewhere.example"})
+
+        self.server.install("mod_report", variant=1)
+        await self.server.ctl("update", "mod_report")
+        reports = []
+
+        async def kept():
+            reports[:] = await self.server.ctl_json("list_reports", DOMAIN)
+            return reports
+
+        await self.eventually("the report is kept", kept)
+        [report] = reports
+        self.assertEqual((report["reporter"], report["jid"]), (f"alice@{DOMAIN}", f"mallory@{DOMAIN}"))
+        self.assertEqual((report["reason"], report["text"]), ("spam", "sells pills"))
+        await self.server.ctl("delete_report", DOMAIN, report["id"])
+        self.assertEqual(await self.server.ctl_json("list_reports", DOMAIN), [])
+        # Without the module the feature is gone, and blocking is what it was.
+        await self.server.ctl("module_unload", "mod_report")
+        self.assertNotIn("urn:xmpp:reporting:1", await self.features())
+        iq = self.alice.make_iq_set()
+        iq.append(ET.fromstring(block.format("x@elsewhere.example", "urn:xmpp:reporting:spam", "")))
+        await iq.send()
+
+    async def features(self):
+        info = self.alice.make_iq_get(ito=DOMAIN)
+        info.append(ET.fromstring("<query xmlns='http://jabber.org/protocol/disco#info'/>"))
+        return {feature.get("var") for feature in (await info.send()).xml.iter("{http://jabber.org/protocol/disco#info}feature")}

@@ -7,7 +7,8 @@
 //! What is sent to a blocked address comes back with `not-acceptable`. Of what a blocked address sends, presence and headlines
 //! vanish, messages and requests are answered with `service-unavailable`, as if there were no such account. The blocked contact
 //! sees the blocker go offline, and come back when it is unblocked, where it was subscribed to its presence. All of the
-//! owner's clients that asked for the list are told of changes, over a swap as well.
+//! owner's clients that asked for the list are told of changes, over a swap as well. Reports that come with a blocking command
+//! (XEP-0377) are handed to mod_report.
 
 mod contacts;
 mod gate;
@@ -172,6 +173,7 @@ fn stored_lists(host: &Host) -> Result<Vec<(String, BlockList)>, HostError> {
 
 export_module! {
     module: Blocking,
+    depends: [soft "mod_report"],
     state: { writes: 1, reads: 1 },
     xeps: ["0191" "1.3.1"],
 }

@@ -3,11 +3,18 @@
 use crate::rules::BlockList;
 use crate::{Blocking, NS};
 use moult_plugin_api::prelude::*;
+use moult_plugin_api::serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a client may take to acknowledge a push. Nothing depends on it.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long who keeps reports may take.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Reports that one request may carry; people block one by one.
+const MAX_REPORTS: usize = 20;
+/// XEP-0377.
+const REPORTING: &str = "urn:xmpp:reporting:1";
 
 impl Blocking {
     pub(crate) async fn answer(self: Arc<Self>, iq: Iq<'static>) -> Result<IqReply, StanzaError> {
@@ -17,7 +24,11 @@ impl Blocking {
         let payload = iq.payload()?;
         match (iq.is_set(), payload.name()) {
             (false, "blocklist") => Ok(self.list(&iq).into()),
-            (true, "block") => self.block(&iq, items(payload)?).await.map(IqReply::from),
+            (true, "block") => {
+                self.block(&iq, items(payload)?).await?;
+                self.report(&iq, payload);
+                Ok(().into())
+            }
             (true, "unblock") => self.unblock(&iq, items(payload)?).await.map(IqReply::from),
             _ => Err(StanzaError::bad_request("this neither asks for a list nor changes it")),
         }
@@ -49,6 +60,28 @@ impl Blocking {
         self.hide_and_show(&owner, seeing).await;
         self.push(&owner, "block", &items);
         Ok(())
+    }
+
+    /// XEP-0377: a report with an item changes nothing of the blocking. It goes to mod_report, where there is one.
+    fn report(&self, iq: &Iq<'_>, payload: &Element) {
+        let reports =
+            payload.elements().filter_map(|item| Some((item, item.subtag_ns("report", REPORTING)?)));
+        for (item, report) in reports.take(MAX_REPORTS) {
+            let args = json!({
+                "reporter": iq.from().bare().as_str(),
+                "jid": item.attr_s("jid"),
+                "report": report.to_string(),
+            });
+            let host = self.host.clone();
+            let told = self.host.spawn(async move {
+                if let Err(error) = host.request("mod_report", "report", &args, REPORT_TIMEOUT).await {
+                    debug!(host, "a report was not kept: {error}");
+                }
+            });
+            if let Err(error) = told {
+                debug!(self.host, "a report was not kept: {error}");
+            }
+        }
     }
 
     /// Without an item: everybody.

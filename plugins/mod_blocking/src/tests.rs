@@ -226,3 +226,27 @@ fn lists_hold_over_a_swap_and_a_restart_and_go_with_the_account() {
     assert!(passes(inbound(&restarted, EVE, ALICE, "<message/>")));
     assert_eq!(host.stored("lists", "alice@example.org"), None);
 }
+
+#[test]
+fn reports_are_handed_over_and_change_nothing_of_the_blocking() {
+    let (host, module) = server("{}");
+    let reports = std::sync::Arc::new(Mutex::new(Vec::new()));
+    let seen = std::sync::Arc::clone(&reports);
+    host.answer_requests(move |module, method, args| {
+        assert_eq!((module, method), ("mod_report", "report"));
+        seen.lock().unwrap().push(args.clone());
+        Err(("item-not-found".to_owned(), "there is no such module".to_owned()))
+    });
+    let payload = "<block xmlns='urn:xmpp:blocking'><item jid='spam.example'/><item jid='eve@example.org'>\
+                   <report xmlns='urn:xmpp:reporting:1' reason='urn:xmpp:reporting:spam'/><other xmlns='x'/></item></block>";
+    assert_eq!(module.iq_set(ALICE, "alice@example.org", payload), Ok(None));
+    host.run();
+    assert_eq!(listed(&module), ["eve@example.org", "spam.example"]);
+    let reports = reports.lock().unwrap();
+    assert_eq!(reports.len(), 1);
+    assert_eq!(
+        (&reports[0]["reporter"], &reports[0]["jid"]),
+        (&json!("alice@example.org"), &json!("eve@example.org"))
+    );
+    assert!(reports[0]["report"].as_str().is_some_and(|report| report.contains("urn:xmpp:reporting:spam")));
+}
