@@ -103,6 +103,7 @@ async fn nothing_of_an_unloaded_module_is_left_in_any_table() {
     assert_eq!(own_numbers(&server).await, "", "neither its timer nor its task runs");
     let metrics = server.http_get("/metrics").await.body;
     assert!(!metrics.contains(&format!("moult_module_generation{{module=\"{module}\"")), "{metrics}");
+    assert!(metrics.contains("\nmoult_leaked_registrations_total 0\n"), "{metrics}");
 
     server.ctl(&["module_load", &module]).await;
     assert_eq!(offered(&server, &mut alice).await, [true; 8], "nobody holds what it had");

@@ -266,6 +266,8 @@ async fn a_hundred_swaps_under_load_lose_and_double_nothing() {
         "old libraries are unmapped"
     );
     println!("{requests} requests during {SWAPS} swaps");
+    let metrics = server.http_get("/metrics").await.body;
+    assert!(metrics.contains("\nmoult_leaked_registrations_total 0\n"), "{metrics}");
     server.stop().await;
 }
 

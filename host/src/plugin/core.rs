@@ -6,7 +6,7 @@ use super::bridge::invoke::Code;
 use super::instance::Instance;
 use super::lookup::{PublishedTables, Tables};
 use super::registration::{Registered, What};
-use super::registry::{Conflict, Snapshot};
+use super::registry::{Conflict, Held, Snapshot};
 use super::runtime::{ModulesRuntime, Stuck};
 use super::services::{BoxFuture, HostServices, OpError, OpReply, OpRequest, Origin};
 use super::slot::{GLOBAL, Limits, Slot, SlotKey};
@@ -14,7 +14,7 @@ use crate::config::Config;
 use arc_swap::{ArcSwap, Guard};
 use moult_plugin_api::abi::v1::op;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -64,6 +64,7 @@ pub struct Core {
     slots: Mutex<HashMap<SlotKey, Arc<Slot>>>,
     starting: AtomicBool,
     incidents: mpsc::Sender<Incident>,
+    leaked: AtomicU64,
     /// Counts what may be other answers than before: publications, and reloads that modules took.
     changes: watch::Sender<u64>,
     this: Weak<Core>,
@@ -92,6 +93,7 @@ impl Core {
             slots: Mutex::default(),
             starting: AtomicBool::new(true),
             incidents,
+            leaked: AtomicU64::new(0),
             changes: watch::Sender::new(0),
             this: this.clone(),
         });
@@ -236,6 +238,21 @@ impl Core {
             let (slot, generation) = (instance.key().clone(), stuck.generation);
             self.report(Incident::Stuck { slot, generation, what: what.clone() });
         }
+    }
+
+    /// An instance has ended: whatever the server still holds of it is our bug, and is told and counted as one.
+    pub fn has_ended(&self, instance: &Arc<Instance>) {
+        let held = Held::of(instance, &self.tables.load());
+        if held.total() > 0 {
+            self.leaked.fetch_add(held.total() as u64, Ordering::Relaxed);
+            let generation = instance.generation();
+            tracing::error!(module = %instance.key(), generation, "has ended, and the server still holds {held}: this is a bug of the server");
+        }
+    }
+
+    /// How much of instances that had ended was still held.
+    pub fn leaked(&self) -> u64 {
+        self.leaked.load(Ordering::Relaxed)
     }
 
     /// Tells the watchers of generations.

@@ -5,6 +5,7 @@
 //! lease of its gate.
 
 mod ending;
+mod timers;
 
 use super::bridge::context::{HostContext, Phase};
 use super::bridge::invoke::{self, CallEnd, CallSpec, Called, Code, ModuleTask};
@@ -78,8 +79,7 @@ pub struct Instance {
     /// The options it was given, JSON.
     options: Mutex<Arc<str>>,
     background: AtomicUsize,
-    timers: Mutex<Vec<JoinHandle<()>>>,
-    idle_watch: Mutex<Option<JoinHandle<()>>>,
+    timers: timers::Timers,
     idle_ms: AtomicU64,
     last_stanza: AtomicU64,
     ending: ending::Ending,
@@ -142,8 +142,7 @@ impl Instance {
             runtime,
             options: Mutex::new(options),
             background: AtomicUsize::new(0),
-            timers: Mutex::default(),
-            idle_watch: Mutex::default(),
+            timers: timers::Timers::default(),
             idle_ms: AtomicU64::new(0),
             last_stanza: AtomicU64::new(0),
             ending: ending::Ending::default(),
@@ -343,6 +342,11 @@ impl Instance {
         self.background.load(Ordering::Acquire)
     }
 
+    /// Timers and tasks of it that run.
+    pub fn running(&self) -> (usize, usize) {
+        (self.timers.count(), self.background_count().max(self.context.tasks()))
+    }
+
     /// Drives a task of the module's own until it is done or the instance ends.
     pub fn run_in_background(self: &Arc<Self>, task: ModuleTask) {
         self.background.fetch_add(1, Ordering::AcqRel);
@@ -358,17 +362,19 @@ impl Instance {
         });
     }
 
-    /// Keeps a timer's task, to be stopped with the instance.
-    pub fn keep_timer(&self, timer: JoinHandle<()>) {
-        lock(&self.timers).push(timer);
+    /// Keeps the task of the timer `id`, to be stopped with the instance.
+    pub fn keep_timer(&self, id: u64, timer: JoinHandle<()>) {
+        self.timers.keep(id, timer, &self.gate);
+    }
+
+    /// Stops the timer `id`.
+    pub fn stop_timer(&self, id: u64) {
+        self.timers.stop(id);
     }
 
     /// Keeps the watch over its idle time instead of the one before.
     pub fn replace_idle_watch(&self, watch: JoinHandle<()>) {
-        let before = lock(&self.idle_watch).replace(watch);
-        if let Some(before) = before {
-            before.abort();
-        }
+        self.timers.keep_watch(watch, &self.gate);
     }
 
     /// The idle time it asked for last, in milliseconds; 0 for none.

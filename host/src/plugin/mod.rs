@@ -39,6 +39,8 @@ pub mod services;
 pub mod settings;
 pub mod slot;
 pub mod stats;
+#[cfg(test)]
+mod testing;
 pub mod threads;
 pub mod timer;
 pub mod watch;

@@ -2,6 +2,7 @@
 //! back, and the library that these hold. With its library it counts as retained; it is tried again as often as asked.
 
 use super::bridge::context::HostContext;
+use super::core::Core;
 use super::instance::{Instance, StopReason};
 use super::loader::{Library, MappedBytes};
 use super::retire::RetainedInfo;
@@ -90,13 +91,16 @@ impl Remains {
     }
 
     /// Tries to end it now. What has ended is in here no more.
-    pub async fn again(&mut self, key: &Key) -> Again {
+    pub async fn again(&mut self, key: &Key, core: &Core) -> Again {
         let Some(remain) = self.all.get_mut(key) else { return Again::No };
         let mut left = Vec::new();
         for (instance, reason) in std::mem::take(&mut remain.instances) {
-            if let Err(why) = end(&instance, reason).await {
-                remain.why = why;
-                left.push((instance, reason));
+            match end(&instance, reason).await {
+                Ok(()) => core.has_ended(&instance),
+                Err(why) => {
+                    remain.why = why;
+                    left.push((instance, reason));
+                }
             }
         }
         remain.instances = left;

@@ -124,7 +124,7 @@ impl Retirements {
     async fn sweep_remains(&self) {
         let mut remains = self.remains.lock().await;
         for key in remains.keys() {
-            match remains.again(&key).await {
+            match remains.again(&key, &self.core).await {
                 Again::No => {}
                 Again::Ended => drop(lock(&self.draining).remove(&key)),
                 Again::Free(library, contexts) => {
@@ -180,7 +180,9 @@ impl Retirements {
             tracing::warn!(generation, "{error}");
             self.note(module, generation, &error.reason);
             error.reason
-        })
+        })?;
+        self.core.has_ended(instance);
+        Ok(())
     }
 
     /// Keeps what could not be ended. With its library it is retained, and drains no more.

@@ -27,12 +27,16 @@ pub fn start(core: &Arc<Core>, instance: &Arc<Instance>, registered: &Registered
     let task = core.runtime().handle().spawn(async move {
         loop {
             tokio::time::sleep(interval).await;
-            if !firing.fire() || !repeat {
+            if !firing.fire() {
+                return;
+            }
+            if !repeat {
+                firing.forget();
                 return;
             }
         }
     });
-    instance.keep_timer(task);
+    instance.keep_timer(registered.id, task);
 }
 
 /// Calls the service when no stanza has come for the time it named. Each stanza and each new time starts the watch anew.
@@ -86,6 +90,13 @@ impl Firing {
             tracing::debug!(module = %slot.key, "a timer was skipped: the module's mailbox is full");
         }
         true
+    }
+
+    /// It has fired for the last time: its registration is over.
+    fn forget(&self) {
+        if let Some(instance) = self.instance.upgrade() {
+            instance.context().forget(self.id);
+        }
     }
 }
 

@@ -141,6 +141,10 @@ impl Numbers {
             to.histogram(&labels(slot), &bounds, &report.latency, report.latency_sum_us as f64 / 1e6);
         }
         self.generations(to);
+        let help =
+            "What the server still held of instances that had ended. More than 0 is a bug of the server.";
+        to.family(counter("moult_leaked_registrations", help));
+        to.sample(&[], self.0.manager.core().leaked());
         self.own_numbers(to);
     }
 

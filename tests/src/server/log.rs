@@ -39,4 +39,10 @@ impl Log {
         let panics = self.lines_with(&["panicked at"]);
         assert!(panics.is_empty(), "the server panicked: {panics:#?}");
     }
+
+    /// Fails if the server found that it still held something of an instance that had ended.
+    pub fn assert_nothing_leaked(&self) {
+        let leaks = self.lines_with(&["has ended, and the server still holds"]);
+        assert!(leaks.is_empty(), "registrations outlived their instance: {leaks:#?}");
+    }
 }

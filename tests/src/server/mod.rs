@@ -193,6 +193,7 @@ impl Server {
         let code = self.process.exit_code().await;
         assert_eq!(code, Some(0), "the server did not end well:\n{}", self.log().text());
         self.log().assert_no_panic();
+        self.log().assert_nothing_leaked();
     }
 
     /// The same for a server whose modules have panicked on purpose: only the host's own panics count.
@@ -200,6 +201,7 @@ impl Server {
         self.process.signal(Signal::TERM);
         let code = self.process.exit_code().await;
         assert_eq!(code, Some(0), "the server did not end well:\n{}", self.log().text());
+        self.log().assert_nothing_leaked();
     }
 
     /// Ends a server that has a module stuck in it, where how it ends is not the subject.

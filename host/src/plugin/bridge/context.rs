@@ -171,15 +171,26 @@ impl HostContext {
     /// Takes a registration back.
     pub fn unregister(&self, id: u64) -> Result<(), String> {
         let hub = self.open_hub()?;
-        {
-            let mut all = lock(&self.registered);
-            let before = all.len();
-            all.retain(|registered| registered.id != id);
-            if all.len() == before {
-                return Err(format!("registration {id} is not one of this instance"));
+        let taken = self.forget(id).ok_or_else(|| {
+            format!("registration {id} is not one of this instance, or a timer that has fired")
+        })?;
+        match taken.what {
+            What::Timer { .. } => {
+                if let Some(instance) = self.instance() {
+                    instance.stop_timer(id);
+                }
+                Ok(())
             }
+            _ if self.phase() == Phase::Live => hub.registrations_changed(),
+            _ => Ok(()),
         }
-        if self.phase() == Phase::Live { hub.registrations_changed() } else { Ok(()) }
+    }
+
+    /// Strikes a registration off the list, and gives it if it was there.
+    pub fn forget(&self, id: u64) -> Option<Registered> {
+        let mut all = lock(&self.registered);
+        let place = all.iter().position(|registered| registered.id == id)?;
+        Some(all.remove(place))
     }
 
     /// Remembers who is to be woken for a task.
@@ -195,6 +206,11 @@ impl HostContext {
     pub fn forget_waker(&self, task: u64) {
         let forgotten = lock(&self.wakers).remove(&task);
         drop(forgotten);
+    }
+
+    /// How many tasks can be woken: those that have been polled and are not over.
+    pub fn tasks(&self) -> usize {
+        lock(&self.wakers).len()
     }
 
     /// Polls a task again soon; unknown ones are ignored.
@@ -243,15 +259,15 @@ impl HostContext {
         self.hub().ok_or_else(|| "the server is ending".into())
     }
 
+    /// A registration of an instance that serves: it holds at once, or not at all. Timers stand in no table.
     fn publish_late(&self, hub: &dyn Hub, registered: &Registered) -> Result<(), String> {
-        if let Err(reason) = hub.registrations_changed() {
-            lock(&self.registered).retain(|other| other.id != registered.id);
-            return Err(reason);
+        if let What::Timer { .. } = registered.what {
+            if let Some(instance) = self.instance() {
+                hub.timer_added(&instance, registered);
+            }
+            return Ok(());
         }
-        if let (What::Timer { .. }, Some(instance)) = (&registered.what, self.instance()) {
-            hub.timer_added(&instance, registered);
-        }
-        Ok(())
+        hub.registrations_changed().inspect_err(|_| drop(self.forget(registered.id)))
     }
 }
 

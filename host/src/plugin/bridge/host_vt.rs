@@ -87,7 +87,7 @@ unsafe extern "C" fn host_unregister(ctx: *const u8, id: u64) -> i32 {
     waking(ctx, status::ERROR, |context| match context.unregister(id) {
         Ok(()) => status::DONE,
         Err(reason) => {
-            crate::plugin::log::line(&context.origin, level::WARNING, "", &reason);
+            crate::plugin::log::line(&context.origin, level::DEBUG, "", &reason);
             status::ERROR
         }
     })

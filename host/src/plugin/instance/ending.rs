@@ -34,7 +34,7 @@ impl Instance {
     pub fn give_up(self: &Arc<Self>) {
         self.context.set_phase(Phase::Ended);
         self.retire();
-        self.stop_timers();
+        self.timers.stop_all();
         self.context.ops.clear();
         drop(invoke::early_tasks(self));
     }
@@ -85,14 +85,6 @@ impl Instance {
         if end.panicked() {
             let generation = self.generation();
             tracing::warn!(module = %self.key, generation, stage = "stop", reason = end.reason(), "a module panicked");
-        }
-    }
-
-    fn stop_timers(&self) {
-        let timers = std::mem::take(&mut *super::lock(&self.timers));
-        timers.iter().for_each(JoinHandle::abort);
-        if let Some(watch) = super::lock(&self.idle_watch).take() {
-            watch.abort();
         }
     }
 }
