@@ -146,6 +146,7 @@ impl Default for Modules {
             start_deadline: Duration::from_secs(10),
             stop_deadline: Duration::from_secs(1),
             freeze_deadline: Duration::from_secs(2),
+            migration_deadline: Duration::from_secs(8),
             drain_deadline: Duration::from_secs(10),
             purge: Purge::Drain,
             health_window: Duration::from_secs(5),

@@ -32,6 +32,9 @@ pub struct Modules {
     /// How long callers of a stateful module may wait while its state moves.
     #[serde(serialize_with = "units::serialize_duration")]
     pub freeze_deadline: Duration,
+    /// How long callers of a module may wait while a new build brings its stores forward.
+    #[serde(serialize_with = "units::serialize_duration")]
+    pub migration_deadline: Duration,
     /// How long old calls may run on after the new generation is published.
     #[serde(serialize_with = "units::serialize_duration")]
     pub drain_deadline: Duration,
@@ -231,6 +234,7 @@ impl Modules {
             start_deadline: section.duration("start_deadline", d.start_deadline, TENTH..=HOUR),
             stop_deadline: section.duration("stop_deadline", d.stop_deadline, TENTH..=HOUR),
             freeze_deadline: section.duration("freeze_deadline", d.freeze_deadline, TENTH..=MINUTE),
+            migration_deadline: section.duration("migration_deadline", d.migration_deadline, TENTH..=HOUR),
             drain_deadline: section.duration("drain_deadline", d.drain_deadline, TENTH..=HOUR),
             purge: section.choice("purge", d.purge, &purge),
             health_window: section.duration("health_window", d.health_window, Duration::ZERO..=HOUR),

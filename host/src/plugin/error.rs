@@ -33,6 +33,8 @@ pub enum Stage {
     Export,
     /// The new instances take it over.
     Import,
+    /// Their stores are brought to the schema of the new build.
+    Migrate,
     /// The new set of registrations becomes visible.
     Publish,
     /// The first seconds of the new generation are watched.
@@ -59,6 +61,7 @@ impl Stage {
             Stage::Freeze => "freeze",
             Stage::Export => "export",
             Stage::Import => "import",
+            Stage::Migrate => "migrate",
             Stage::Publish => "publish",
             Stage::Health => "health",
             Stage::Drain => "drain",

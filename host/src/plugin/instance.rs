@@ -298,6 +298,28 @@ impl Instance {
         }
     }
 
+    /// `MIGRATE`: one batch of bringing its stores forward. Gives where the next one begins; `None` at the end.
+    pub async fn migrate(
+        self: &Arc<Self>,
+        from: u32,
+        cursor: &str,
+        deadline: Duration,
+    ) -> Result<Option<String>, ModuleError> {
+        let args = serde_json::json!({ "cursor": cursor }).to_string();
+        let spec = Owned { kind: call::MIGRATE, number: i64::from(from), args, ..Owned::default() };
+        let end = self.lifecycle(spec, REPLY_LIMIT, Stage::Migrate, deadline).await?;
+        let answer: serde_json::Value = match (end.status, end.reply.code) {
+            (status::DONE, reply::COMMAND_OK) => serde_json::from_slice(&end.reply.body).unwrap_or_default(),
+            (status::UNSUPPORTED, _) => return Err(self.error(Stage::Migrate, "it brings no stores forward")),
+            _ => return Err(self.error(Stage::Migrate, end.reason())),
+        };
+        match &answer["next"] {
+            serde_json::Value::Null if answer.is_object() => Ok(None),
+            serde_json::Value::String(next) => Ok(Some(next.clone())),
+            _ => Err(self.error(Stage::Migrate, "it does not say how far it came")),
+        }
+    }
+
     /// `TERMINATED`: the server ends.
     pub async fn terminated(self: &Arc<Self>, error: bool, deadline: Duration) -> Result<(), ModuleError> {
         let spec = Owned { kind: call::TERMINATED, number: i64::from(error), ..Owned::default() };

@@ -1,6 +1,7 @@
 //! What modules may ask of the rest of the server. Declared here, implemented by the assembly, so that this room knows
 //! neither router nor sessions nor storage.
 
+use super::slot::SlotKey;
 use crate::stanza::Stanza;
 use std::future::Future;
 use std::pin::Pin;
@@ -69,6 +70,19 @@ impl OpError {
     }
 }
 
+/// What is done to the stores of modules that are brought forward. At most one such migration is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreStep {
+    /// What they hold is noted from now on, before it is changed.
+    Begin(Vec<SlotKey>),
+    /// They have these schemas now; a server that dies from here on goes on with them.
+    Decide(Vec<(SlotKey, u32)>),
+    /// What was noted is forgotten.
+    End,
+    /// What was noted is put back.
+    Undo(Vec<SlotKey>),
+}
+
 /// The server as the plugin room sees it.
 pub trait HostServices: Send + Sync + 'static {
     /// Sends a stanza on its way. Must not block; an `Err` tells the module why it was refused.
@@ -81,6 +95,18 @@ pub trait HostServices: Send + Sync + 'static {
     fn owner_of_command(&self, name: &str) -> Option<&'static str> {
         let _ = name;
         None
+    }
+
+    /// The schema of the stores of a module on a vhost; `None` where it has stored nothing yet.
+    fn schema_of(&self, slot: &SlotKey) -> BoxFuture<Result<Option<u32>, OpError>> {
+        let _ = slot;
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// A step of the one migration of stores.
+    fn store_step(&self, step: StoreStep) -> BoxFuture<Result<(), OpError>> {
+        let _ = step;
+        Box::pin(std::future::ready(Ok(())))
     }
 
     /// Ends the server at once with a critical line (S4-6).

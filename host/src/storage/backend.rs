@@ -102,6 +102,9 @@ pub trait Backend: Send + Sync + 'static {
     /// A page of entries.
     fn archive_query(&self, space: Space, query: ArchiveQuery) -> Pending<ArchivePage>;
 
+    /// Whether a module has ever stored anything, in any of its stores.
+    fn has_stores(&self, module: Space) -> Pending<bool>;
+
     /// One account.
     fn account_get(&self, vhost: String, localpart: String) -> Pending<Option<AccountRow>>;
 

@@ -22,13 +22,17 @@ pub enum Migration {
 }
 
 impl Storage {
-    /// The schema of a module's stores on a vhost; `module` is made by [`Space::module`].
-    pub async fn schema_of(&self, module: &Space) -> Result<u32, StorageError> {
+    /// The schema of a module's stores on a vhost, `None` where it has never stored anything; `module` is made by
+    /// [`Space::module`].
+    pub async fn schema_of(&self, module: &Space) -> Result<Option<u32>, StorageError> {
         let numbers = self.keyval(&Space::core(module.vhost(), "store-schema"));
-        let Some(noted) = numbers.get(module.owner()).await? else { return Ok(FIRST) };
+        let Some(noted) = numbers.get(module.owner()).await? else {
+            let is_there = self.backend().has_stores(module.clone()).await?;
+            return Ok(is_there.then_some(FIRST));
+        };
         let number = std::str::from_utf8(&noted).ok().and_then(|text| text.parse().ok());
-        number
-            .ok_or_else(|| StorageError::Failed { reason: format!("the schema number of {module} is none") })
+        let odd = || StorageError::Failed { reason: format!("the schema number of {module} is none") };
+        number.map(Some).ok_or_else(odd)
     }
 
     /// One step of the migration under way. At most one is at a time.

@@ -1,5 +1,6 @@
 //! State from the old instances of a transaction to the new ones: all of them, or none.
 
+use super::forward::Outdated;
 use crate::config::Config;
 use crate::plugin::error::{ModuleError, Stage};
 use crate::plugin::generation::Generation;
@@ -58,55 +59,80 @@ pub(super) fn check_manifests(old: &Manifest, new: &Manifest) -> Result<(), Modu
     ))
 }
 
-/// Freezes, exports and imports for every pair of instances of these generations. `give_up`: an instance whose calls do not
-/// end is replaced without its state, instead of refusing the whole.
-pub(super) async fn hand_over(
-    pairs: &[(&Generation, &Generation)],
+/// Old instances held still, and those of them that hand state over, with their successors.
+pub(super) struct Held<'a> {
+    pub(super) frozen: Frozen,
+    still: Vec<Pair<'a>>,
+}
+
+impl Held<'_> {
+    /// State goes from the old instances to the new ones.
+    pub(super) async fn hand_over(&self, config: &Config) -> Result<(), ModuleError> {
+        for (old, new) in &self.still {
+            let deadline = config.modules.freeze_deadline;
+            let Some(state) = old.export(config.modules.state_limit, deadline).await? else { continue };
+            new.import(&state, deadline).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Freezes the old instance of every pair that hands state over, and those whose stores are to be brought forward.
+/// `give_up`: one whose calls do not end is replaced without its state, instead of refusing the whole.
+pub(super) async fn hold<'a>(
+    pairs: &[(&'a Generation, &'a Generation)],
+    outdated: &[Outdated],
     config: &Config,
     give_up: bool,
-) -> Result<Frozen, ModuleError> {
-    let stateful =
-        pairs.iter().filter(|(old, new)| old.manifest.state.is_some() && new.manifest.state.is_some());
-    let stateful: Vec<_> =
-        stateful.flat_map(|(old, new)| same_slot(&old.instances, &new.instances)).collect();
+) -> Result<Held<'a>, ModuleError> {
+    let with_state = |old: &Generation, new: &Generation| {
+        old.manifest.state.is_some() && new.manifest.state.is_some() && check(old, new).is_ok()
+    };
+    let mut concerned = Vec::new();
+    for (old, new) in pairs {
+        for pair in same_slot(&old.instances, &new.instances) {
+            let is_outdated = outdated.iter().any(|one| one.key() == pair.0.key());
+            let has_state = with_state(old, new);
+            if has_state || is_outdated {
+                concerned.push(Concerned { pair, has_state, is_outdated });
+            }
+        }
+    }
     for _ in 0..SHORT_TRIES {
         let patience = SHORT_PATIENCE.min(config.modules.freeze_deadline);
-        if let Ok((frozen, still)) = freeze_all(&stateful, patience, false).await {
-            return export_all(&still, config).await.map(|()| frozen);
+        if let Ok(held) = freeze_all(&concerned, patience, false).await {
+            return Ok(held);
         }
         tokio::time::sleep(BETWEEN_TRIES).await;
     }
-    let (frozen, still) = freeze_all(&stateful, config.modules.freeze_deadline, give_up).await?;
-    export_all(&still, config).await.map(|()| frozen)
+    freeze_all(&concerned, config.modules.freeze_deadline, give_up).await
 }
 
 type Pair<'a> = (&'a Arc<Instance>, &'a Arc<Instance>);
 
-/// Freezes the old instance of each pair, one after the other; the pairs whose state can be handed over.
+/// An instance that must be held still, with its successor.
+struct Concerned<'a> {
+    pair: Pair<'a>,
+    has_state: bool,
+    is_outdated: bool,
+}
+
+/// Freezes one after the other. Stores are only changed under an instance that is really still.
 async fn freeze_all<'a>(
-    pairs: &[Pair<'a>],
+    concerned: &[Concerned<'a>],
     patience: Duration,
     give_up: bool,
-) -> Result<(Frozen, Vec<Pair<'a>>), ModuleError> {
-    let mut frozen = Frozen::default();
-    let mut still = Vec::new();
-    for &(old, new) in pairs {
-        match freeze(old, patience, &mut frozen).await {
-            Ok(()) => still.push((old, new)),
-            Err(error) if give_up => tracing::warn!("{error}; its state is given up"),
+) -> Result<Held<'a>, ModuleError> {
+    let mut held = Held { frozen: Frozen::default(), still: Vec::new() };
+    for one in concerned {
+        match freeze(one.pair.0, patience, &mut held.frozen).await {
+            Ok(()) if one.has_state => held.still.push(one.pair),
+            Ok(()) => {}
+            Err(error) if give_up && !one.is_outdated => tracing::warn!("{error}; its state is given up"),
             Err(error) => return Err(error),
         }
     }
-    Ok((frozen, still))
-}
-
-async fn export_all(pairs: &[Pair<'_>], config: &Config) -> Result<(), ModuleError> {
-    for (old, new) in pairs {
-        let deadline = config.modules.freeze_deadline;
-        let Some(state) = old.export(config.modules.state_limit, deadline).await? else { continue };
-        new.import(&state, deadline).await?;
-    }
-    Ok(())
+    Ok(held)
 }
 
 async fn freeze(old: &Arc<Instance>, deadline: Duration, frozen: &mut Frozen) -> Result<(), ModuleError> {

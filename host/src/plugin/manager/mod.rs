@@ -11,6 +11,7 @@
 //! * `look`: reports.
 
 mod changes;
+mod forward;
 mod handover;
 mod look;
 mod prepare;

@@ -76,6 +76,7 @@ impl Manager {
         on_swap: bool,
     ) -> Result<(), ModuleError> {
         let options = options(&generation.manifest, key, config)?;
+        self.check_stores(&generation.manifest, key).await?;
         let core = &self.inner.core;
         let code = Code::of(&generation.library);
         let context = core.context(&code, key, generation.number);

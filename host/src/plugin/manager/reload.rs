@@ -264,6 +264,22 @@ impl Manager {
         let new =
             generation.instances.get(key).filter(|new| old.as_ref().is_none_or(|old| !Arc::ptr_eq(new, old)));
         let new = new.cloned();
+        let outdated = match &new {
+            // A vhost on which the module was not enabled when its stores were brought forward elsewhere.
+            Some(new) if old.is_none() => self.if_outdated(&generation.manifest, new).await?,
+            _ => None,
+        };
+        let outdated: Vec<_> = outdated.into_iter().collect();
+        let forward = match self.bring_forward(&outdated, config, false).await {
+            Ok(()) => self.decide(&outdated).await,
+            error => error,
+        };
+        if let Err(error) = forward {
+            self.take_back(&outdated).await;
+            self.undo(generation, key, new, old).await;
+            return Err(error);
+        }
+        self.no_way_back(&outdated).await;
         if let Some(new) = &new {
             new.set_live();
         }

@@ -4,7 +4,7 @@
 //! export, import -> publish with one pointer store: the point of no return -> drain and retire the old ones. Whatever
 //! fails before that store is undone, and the old set goes on serving.
 
-use super::handover::{self, Frozen};
+use super::handover;
 use super::started::{Otherwise, Starting};
 use super::{Manager, State};
 use crate::config::{Config, Purge};
@@ -250,13 +250,24 @@ impl Manager {
             pairs.iter().try_for_each(|(old, new)| handover::check(old, new))?;
         }
         stages.end(transaction, "check");
-        let readable: Vec<_> =
-            pairs.into_iter().filter(|(old, new)| handover::check(old, new).is_ok()).collect();
+        let outdated = self.outdated(&prepared.new).await?;
         // What a sick generation holds and does not give back, nobody can use: the former build serves without it.
         let give_up = request.force || request.purge == Some(Purge::Brutal) || request.trigger == "health";
-        let frozen = handover::hand_over(&readable, config, give_up).await?;
-        stages.end(transaction, "handover");
-        let pause_us = publish(&self.inner.core, &prepared.new, &changes, frozen)?;
+        let held = handover::hold(&pairs, &outdated, config, give_up).await?;
+        self.bring_forward(&outdated, config, !pairs.is_empty()).await?;
+        let passed_on = async {
+            held.hand_over(config).await?;
+            self.decide(&outdated).await?;
+            stages.end(transaction, "handover");
+            publish(&self.inner.core, &prepared.new, &changes)
+        };
+        if let Err(error) = passed_on.await {
+            // The old instances are still held: nobody sees stores that are half-way back.
+            self.take_back(&outdated).await;
+            return Err(error);
+        }
+        let pause_us = held.frozen.done();
+        self.no_way_back(&outdated).await;
         stages.end(transaction, "publish");
         Ok((pause_us, order))
     }
@@ -417,8 +428,7 @@ fn publish(
     core: &Core,
     new: &[Generation],
     changes: &BTreeMap<SlotKey, Option<Arc<Instance>>>,
-    frozen: Frozen,
-) -> Result<u64, ModuleError> {
+) -> Result<(), ModuleError> {
     // Before the store: from now on a registration of theirs is published by itself.
     let instances = || new.iter().flat_map(|generation| generation.instances.values());
     instances().for_each(|instance| instance.set_live());
@@ -426,7 +436,7 @@ fn publish(
     // The point of no return is behind us: whoever waits at an old gate looks the new instance up.
     gone.iter().for_each(|old| old.retire());
     instances().for_each(|instance| instance.run_early_tasks());
-    Ok(frozen.done())
+    Ok(())
 }
 
 /// The order in which all modules would have started, were they started now.

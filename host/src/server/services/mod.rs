@@ -14,6 +14,7 @@ mod args;
 mod asking;
 mod people;
 mod presence;
+mod schemas;
 mod stores;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::shared::Shared;
 use crate::command::builtin;
-use crate::plugin::services::{BoxFuture, HostServices, OpError, OpReply, OpRequest, Origin};
+use crate::plugin::services::{BoxFuture, HostServices, OpError, OpReply, OpRequest, Origin, StoreStep};
+use crate::plugin::slot::SlotKey;
 use crate::stanza::Stanza;
 
 /// Store operations that one module may have under way at the same time, over all its vhosts.
@@ -94,6 +96,20 @@ impl HostServices for Services {
         builtin::owner(name)
     }
 
+    fn schema_of(&self, slot: &SlotKey) -> BoxFuture<Result<Option<u32>, OpError>> {
+        match self.shared() {
+            Ok(shared) => schemas::schema_of(&shared, slot),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+
+    fn store_step(&self, step: StoreStep) -> BoxFuture<Result<(), OpError>> {
+        match self.shared() {
+            Ok(shared) => schemas::step(&shared, &self.desk, step),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+
     fn fatal(&self, origin: &Origin, message: &str) -> ! {
         // No callbacks of modules and no farewell to clients: the module says that the server must not go on (S4-6).
         tracing::error!(module = %origin.module, vhost = %origin.vhost, generation = origin.generation, "fatal: {message}");
@@ -104,14 +120,16 @@ impl HostServices for Services {
 impl Desk {
     /// A place among the store operations of this module.
     fn store_place(&self, module: &Arc<str>) -> Result<OwnedSemaphorePermit, OpError> {
-        let mut all = self.store_ops.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Semaphore::new(STORE_OPS_PER_MODULE));
-        let places = Arc::clone(all.entry(Arc::clone(module)).or_insert_with(new));
-        drop(all);
-        places.try_acquire_owned().map_err(|_| {
+        self.store_places(module).try_acquire_owned().map_err(|_| {
             let text = format!("{module} has {STORE_OPS_PER_MODULE} store operations under way already.");
             OpError::new("resource-constraint", text)
         })
+    }
+
+    fn store_places(&self, module: &Arc<str>) -> Arc<Semaphore> {
+        let mut all = self.store_ops.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Semaphore::new(STORE_OPS_PER_MODULE));
+        Arc::clone(all.entry(Arc::clone(module)).or_insert_with(new))
     }
 
     /// Runs `work` to its end even if the answer is not waited for.

@@ -177,6 +177,10 @@ impl Backend for Sqlite {
         self.readers.read(Asker::of(&space), move |connection| archive::query(connection, &space, &query))
     }
 
+    fn has_stores(&self, module: Space) -> Pending<bool> {
+        self.readers.read(Asker::Host, move |connection| rows::has_stores(connection, &module))
+    }
+
     fn account_get(&self, vhost: String, localpart: String) -> Pending<Option<AccountRow>> {
         self.readers.read(Asker::Host, move |connection| rows::account_get(connection, &vhost, &localpart))
     }

@@ -84,6 +84,13 @@ pub(super) fn archive_owners(
     keys(connection, SQL, space, prefix, after, limit)
 }
 
+/// Whether a module has a key space, be it of a named store.
+pub(super) fn has_stores(connection: &Connection, module: &Space) -> Found<bool> {
+    const SQL: &str = "SELECT 1 FROM space WHERE vhost = ?1
+        AND (owner = ?2 OR substr(owner, 1, length(?2) + 1) = ?2 || '/')";
+    Ok(connection.prepare_cached(SQL)?.exists([module.vhost(), module.owner()])?)
+}
+
 /// One account.
 pub(super) fn account_get(
     connection: &Connection,

@@ -16,7 +16,7 @@ const NUMBERS: &str = "@store-schema";
 
 const MAKE: &str = "
     CREATE TABLE undo_scope (vhost TEXT NOT NULL, owner TEXT NOT NULL, decided INTEGER NOT NULL DEFAULT 0,
-        UNIQUE (vhost, owner)) STRICT;
+        last_space INTEGER NOT NULL, UNIQUE (vhost, owner)) STRICT;
     CREATE TABLE undo_keyval (space INTEGER NOT NULL, key TEXT NOT NULL, value BLOB, UNIQUE (space, key)) STRICT;
     CREATE TABLE undo_map (space INTEGER NOT NULL, key TEXT NOT NULL, field TEXT NOT NULL, value BLOB,
         UNIQUE (space, key, field)) STRICT;
@@ -28,7 +28,7 @@ const DROP: &str = "
     DROP TABLE undo_scope; DROP TABLE undo_keyval; DROP TABLE undo_map; DROP TABLE undo_archive;
 ";
 
-/// Every row that is noted: as it was, or as one that was not there.
+/// Every row that is noted: as it was, or as one that was not there. Names of key spaces that nobody uses go, too.
 const PUT_BACK: &str = "
     DELETE FROM keyval WHERE (space, key) IN (SELECT space, key FROM undo_keyval);
     INSERT INTO keyval (space, key, value) SELECT space, key, value FROM undo_keyval WHERE value IS NOT NULL;
@@ -38,6 +38,10 @@ const PUT_BACK: &str = "
     DELETE FROM archive WHERE id IN (SELECT id FROM undo_archive);
     INSERT INTO archive (id, nonce, space, owner, at, peer, value)
         SELECT id, nonce, space, owner, at, peer, value FROM undo_archive WHERE nonce IS NOT NULL;
+    DELETE FROM space WHERE id > (SELECT min(last_space) FROM undo_scope)
+        AND NOT EXISTS (SELECT 1 FROM keyval k WHERE k.space = space.id)
+        AND NOT EXISTS (SELECT 1 FROM map m WHERE m.space = space.id)
+        AND NOT EXISTS (SELECT 1 FROM archive a WHERE a.space = space.id);
 ";
 
 /// The triggers: table, how a row is told from others, what is noted of a row that was there, and of one that was not.
@@ -56,7 +60,10 @@ pub(super) fn begin(connection: &mut Connection, modules: &[Space]) -> Result<()
     transaction.execute_batch(MAKE)?;
     for module in modules {
         let row = params![module.vhost(), module.owner()];
-        transaction.execute("INSERT INTO undo_scope (vhost, owner) VALUES (?1, ?2)", row)?;
+        transaction.execute(
+            "INSERT INTO undo_scope (vhost, owner, last_space) SELECT ?1, ?2, coalesce(max(id), 0) FROM space",
+            row,
+        )?;
     }
     transaction.execute_batch(&triggers())?;
     Ok(transaction.commit()?)

@@ -37,7 +37,8 @@ fn append(store: &mut (Connection, Applier), value: &str) -> ArchiveId {
 fn content(connection: &Connection) -> Vec<String> {
     let all = "SELECT 'k' || space || key || hex(value) FROM keyval
         UNION ALL SELECT 'm' || space || key || field || hex(value) FROM map
-        UNION ALL SELECT 'a' || id || nonce || space || owner || at || peer || hex(value) FROM archive ORDER BY 1";
+        UNION ALL SELECT 'a' || id || nonce || space || owner || at || peer || hex(value) FROM archive
+        UNION ALL SELECT 's' || id || vhost || owner FROM space ORDER BY 1";
     let mut statement = connection.prepare(all).unwrap();
     statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
 }
@@ -90,7 +91,11 @@ fn an_undo_puts_every_row_back_and_touches_no_other() {
     set(&mut store, &other, "k", "new");
     set(&mut store, &Space::module("w", "mod_a"), "k", "elsewhere");
     undo(&mut store.0).unwrap();
-    assert_eq!(content(&store.0).len(), before.len() + 1, "what others wrote meanwhile stays");
+    assert_eq!(
+        content(&store.0).len(),
+        before.len() + 2,
+        "what others wrote meanwhile stays, in a space of its own"
+    );
 }
 
 #[test]
@@ -100,7 +105,7 @@ fn what_is_decided_stands_with_its_number_and_can_be_undone_until_the_end() {
     change(&mut store, id);
     let changed = content(&store.0).len();
     decide(&mut store.0, &[(mine(), 2)]).unwrap();
-    assert_eq!(content(&store.0).len(), changed + 1, "the number is there");
+    assert_eq!(content(&store.0).len(), changed + 2, "the number is there, in a space of its own");
     undo(&mut store.0).unwrap();
     assert_eq!(content(&store.0), before, "and gone again");
 
