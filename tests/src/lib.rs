@@ -20,7 +20,7 @@ pub mod server;
 pub mod tls;
 pub mod xml;
 
-pub use client::{Client, RawStream, WebSocketClient};
+pub use client::{BoshClient, Client, RawStream, WebSocketClient};
 pub use eventually::{eventually, eventually_some};
 pub use plugin::Plugin;
 pub use server::Server;

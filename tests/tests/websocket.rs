@@ -83,6 +83,7 @@ async fn browsers_are_told_where_the_websocket_is_before_and_after_an_update() {
         assert_eq!(answer.headers["access-control-allow-origin"], "*");
         let answer = server.http_get("/.well-known/host-meta.json").await;
         assert_eq!(answer.json()["links"][0]["href"], "wss://localhost/ws", "{answer:?}");
+        assert_eq!(answer.json()["links"][1]["href"], "https://localhost/bosh", "{answer:?}");
         if round == 0 {
             server.ctl(&["restart_module", "global", "mod_host_meta"]).await;
         }

@@ -43,7 +43,7 @@ pub enum Effect {
 pub type OptionEffect<'a> = &'a dyn Fn(&str, &str) -> Effect;
 
 /// Sections whose change a running server cannot follow; everything else is applied.
-pub(super) const SERVER_RESTART: [&str; 18] = [
+pub(super) const SERVER_RESTART: [&str; 20] = [
     "server.data_dir",
     "server.plugin_dir",
     "server.control_socket",
@@ -59,6 +59,8 @@ pub(super) const SERVER_RESTART: [&str; 18] = [
     "http.max_connections",
     "http.websocket",
     "http.websocket_path",
+    "http.bosh",
+    "http.bosh_path",
     "auth.scram_iterations",
     "modules.keep_generations",
     "modules.max_retained",
@@ -108,6 +110,8 @@ impl Config {
         new.http.max_connections = old.http.max_connections;
         new.http.websocket = old.http.websocket;
         new.http.websocket_path = old.http.websocket_path.clone();
+        new.http.bosh = old.http.bosh;
+        new.http.bosh_path = old.http.bosh_path.clone();
         new.auth.scram_iterations = old.auth.scram_iterations;
         new.modules.keep_generations = old.modules.keep_generations;
         new.modules.max_retained = old.modules.max_retained;

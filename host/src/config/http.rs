@@ -25,6 +25,19 @@ pub struct Http {
     pub websocket: bool,
     /// Where they do.
     pub websocket_path: String,
+    /// Whether clients may speak XMPP in requests and answers of HTTP (BOSH).
+    pub bosh: bool,
+    /// Where they do.
+    pub bosh_path: String,
+    /// The longest time that an answer is held back until there is something to say.
+    #[serde(serialize_with = "units::serialize_duration")]
+    pub bosh_max_wait: Duration,
+    /// How long a client of BOSH may have no request with the server.
+    #[serde(serialize_with = "units::serialize_duration")]
+    pub bosh_inactivity: Duration,
+    /// The longest pause that a client of BOSH may announce.
+    #[serde(serialize_with = "units::serialize_duration")]
+    pub bosh_max_pause: Duration,
     /// The largest request body.
     #[serde(serialize_with = "units::serialize_size")]
     pub max_body: usize,
@@ -46,6 +59,11 @@ impl Http {
             health_path: read_path(&section, "health_path", d.health_path),
             websocket: section.flag("websocket", d.websocket),
             websocket_path: read_path(&section, "websocket_path", d.websocket_path),
+            bosh: section.flag("bosh", d.bosh),
+            bosh_path: read_path(&section, "bosh_path", d.bosh_path),
+            bosh_max_wait: section.duration("bosh_max_wait", d.bosh_max_wait, SECOND..=HOUR / 2),
+            bosh_inactivity: section.duration("bosh_inactivity", d.bosh_inactivity, SECOND..=HOUR),
+            bosh_max_pause: section.duration("bosh_max_pause", d.bosh_max_pause, SECOND..=HOUR),
             max_body: section.size("max_body", d.max_body, 1024..=1 << 30),
             request_deadline: section.duration("request_deadline", d.request_deadline, SECOND..=HOUR),
             max_connections: section.number("max_connections", d.max_connections, 1..=100_000),
@@ -93,6 +111,7 @@ fn check_paths_differ(section: &Section<'_>, http: &Http) {
         ("metrics_path", &http.metrics_path),
         ("health_path", &http.health_path),
         ("websocket_path", &http.websocket_path),
+        ("bosh_path", &http.bosh_path),
     ];
     for (index, (key, path)) in paths.iter().enumerate() {
         for (other, other_path) in &paths[..index] {

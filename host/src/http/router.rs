@@ -12,19 +12,20 @@ use axum::extract::{Extension, FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodFilter, get, on};
+use axum::routing::{MethodFilter, get, on, post};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::auth::{self, credentials_wanted};
+use super::client::XmppDoor;
 use super::metrics::{Exposition, MetricsSource};
 use super::modules::{self, ModuleAccess, ModulePaths};
-use super::websocket::{self, XmppDoor};
-use super::{api, update};
+use super::{api, bosh, update, websocket};
 use crate::command::carriage::{self, Bounds, error_response, json_response};
 use crate::command::{Caller, CommandError, ErrorKind, Phase, Table};
 use crate::config;
+use crate::stream::bosh::BoshSessions;
 
 /// What HTTP speaks for.
 #[derive(Clone)]
@@ -69,6 +70,7 @@ pub struct HttpServer {
 pub(super) struct Shared {
     pub parts: HttpParts,
     pub config: ArcSwap<config::Http>,
+    pub bosh: Arc<BoshSessions>,
     /// What long bodies may take of the memory together, in KiB.
     long_bodies: Arc<Semaphore>,
 }
@@ -109,7 +111,7 @@ impl HttpServer {
 impl Shared {
     fn new(parts: HttpParts) -> Shared {
         let long_bodies = Arc::new(Semaphore::new(LONG_BODIES / 1024));
-        Shared { parts, config: ArcSwap::default(), long_bodies }
+        Shared { parts, config: ArcSwap::default(), bosh: BoshSessions::new(), long_bodies }
     }
 
     /// The longest body for this path.
@@ -166,6 +168,11 @@ fn router(config: &config::Http, shared: &Arc<Shared>) -> Router {
         true => router.route(&config.websocket_path, get(websocket::upgrade)),
         false => router,
     };
+    // An answer of BOSH may take longer than other requests: how long is agreed on between client and server.
+    let bosh = match config.bosh {
+        true => Router::new().route(&config.bosh_path, post(bosh::exchange).options(bosh::preflight)),
+        false => Router::new(),
+    };
     websocket(Router::new())
         .route(&config.health_path, get(health))
         .route(&config.metrics_path, get(metrics))
@@ -173,6 +180,7 @@ fn router(config: &config::Http, shared: &Arc<Shared>) -> Router {
         .fallback(elsewhere)
         .with_state(Arc::clone(shared))
         .layer(middleware::from_fn_with_state(Arc::clone(shared), within_deadline))
+        .merge(bosh.with_state(Arc::clone(shared)))
 }
 
 /// A request whose body was read within the limit and whose credentials were checked.

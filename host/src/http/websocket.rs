@@ -1,9 +1,6 @@
 //! The way from an HTTP request to a WebSocket with XMPP in it (RFC 6455 section 4.2, RFC 7395 section 3.1).
-//!
-//! Encryption: a request from this machine comes from a proxy, or from somebody who needs none. Such a proxy says where
-//! the client is and whether it came by https; nobody else is believed.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
@@ -15,21 +12,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper_util::rt::TokioIo;
 
+use super::client::client_of;
 use super::modules::failure;
 use super::router::Shared;
-use crate::stream::io::Socket;
 
 /// What RFC 6455 section 1.3 appends to the client's key.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-
-/// Somebody who serves XMPP clients that come by WebSocket.
-pub trait XmppDoor: Send + Sync {
-    /// What to do with the client's connection once the upgrade has been answered; `None` if there is no room for it.
-    fn admit(&self, client: SocketAddr, secure: bool) -> Option<Welcome>;
-}
-
-/// Takes the upgraded connection.
-pub type Welcome = Box<dyn FnOnce(Box<dyn Socket>) + Send>;
 
 /// Answers a request for a WebSocket.
 pub(super) async fn upgrade(
@@ -101,20 +89,6 @@ fn switching_protocols(accept: &str) -> Response {
     response
 }
 
-/// Where the client is, and whether what it says is encrypted on its way to this machine.
-fn client_of(peer: SocketAddr, headers: &HeaderMap) -> (SocketAddr, bool) {
-    if !peer.ip().to_canonical().is_loopback() {
-        return (peer, false);
-    }
-    let last = |name: &str| {
-        let value = headers.get_all(name).into_iter().next_back()?.to_str().ok()?;
-        value.rsplit(',').next().map(str::trim)
-    };
-    let client = last("x-forwarded-for").and_then(|address| address.parse::<IpAddr>().ok());
-    let secure = last("x-forwarded-proto").is_none_or(|proto| matches!(proto, "https" | "wss"));
-    (client.map_or(peer, |address| SocketAddr::new(address, 0)), secure)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,18 +127,5 @@ mod tests {
             pairs[index].1 = wrong;
             assert_eq!(check(&headers(&pairs)).unwrap_err().status(), status, "{wrong}");
         }
-    }
-
-    #[test]
-    fn only_a_proxy_on_this_machine_is_believed() {
-        let forwarded =
-            headers(&[("x-forwarded-for", "10.0.0.1, 192.0.2.7"), ("x-forwarded-proto", "https")]);
-        let local: SocketAddr = "127.0.0.1:5000".parse().unwrap();
-        let remote: SocketAddr = "192.0.2.1:5000".parse().unwrap();
-        assert_eq!(client_of(local, &forwarded), ("192.0.2.7:0".parse().unwrap(), true));
-        assert_eq!(client_of(remote, &forwarded), (remote, false));
-        assert_eq!(client_of(local, &HeaderMap::new()), (local, true));
-        let plain = headers(&[("x-forwarded-for", "nonsense"), ("x-forwarded-proto", "http")]);
-        assert_eq!(client_of("[::1]:5000".parse().unwrap(), &plain), ("[::1]:5000".parse().unwrap(), false));
     }
 }

@@ -14,6 +14,7 @@
 
 mod accept;
 mod admission;
+mod by_http;
 mod connection;
 mod deadlines;
 mod hub;
@@ -22,11 +23,10 @@ mod refusal;
 mod resumption;
 mod settings;
 mod shaper;
-mod websocket;
 
 pub use accept::{ListenError, ListenerShaper, Listening};
 pub use admission::ConnectionLimits;
+pub use by_http::Admitted;
 pub use hub::{ConnectionCounts, Hub, Inward};
 pub use settings::{ConnectionSettings, ListenerSettings};
 pub use shaper::Rate;
-pub use websocket::Admitted;

@@ -44,8 +44,8 @@ pub struct ConnectionSettings {
     pub mailbox: MailboxLimits,
     /// Stream management.
     pub management: StreamManagement,
-    /// The rate limit of clients that come by WebSocket.
-    pub websocket_shaper: Option<Rate>,
+    /// The rate limit of clients that come over HTTP.
+    pub http_shaper: Option<Rate>,
     /// Client state indication.
     pub client_state: ClientState,
 }
@@ -86,7 +86,7 @@ impl ConnectionSettings {
             },
             management: config.stream_management.clone(),
             client_state: config.client_state.clone(),
-            websocket_shaper: websocket_shaper(config),
+            http_shaper: http_shaper(config),
         }
     }
 
@@ -113,7 +113,7 @@ fn shaper(config: &Config, listener: &Listener) -> Option<Rate> {
 }
 
 /// All HTTP listeners lead to the same paths, so the first one that names a shaper names it for all.
-fn websocket_shaper(config: &Config) -> Option<Rate> {
+fn http_shaper(config: &Config) -> Option<Rate> {
     let http = config.listeners.iter().filter(|listener| listener.kind == ListenerKind::Http);
     http.filter_map(|listener| shaper(config, listener)).next()
 }

@@ -13,8 +13,9 @@ use super::shared::{ListeningOn, Shared};
 use super::streams::Streams;
 use super::suspended;
 use crate::config::{Listener, ListenerKind, Location};
-use crate::http::{HttpParts, HttpServer, Welcome, XmppDoor};
+use crate::http::{BoshWelcome, HttpParts, HttpServer, Welcome, XmppDoor};
 use crate::listener::{ConnectionSettings, Hub, ListenerSettings, Listening};
+use crate::stream::Via;
 
 /// The open sockets of a running server.
 pub(super) struct Listeners {
@@ -105,8 +106,13 @@ struct Door(Weak<Hub<Streams>>);
 
 impl XmppDoor for Door {
     fn admit(&self, client: SocketAddr, secure: bool) -> Option<Welcome> {
-        let admitted = self.0.upgrade()?.admit_websocket(client, secure)?;
+        let admitted = self.0.upgrade()?.admit(client, Via::WebSocket { secure })?;
         Some(Box::new(move |connection| admitted.serve(connection)))
+    }
+
+    fn admit_bosh(&self, client: SocketAddr, secure: bool) -> Option<BoshWelcome> {
+        let admitted = self.0.upgrade()?.admit(client, Via::Bosh { secure })?;
+        Some(Box::new(move |session| admitted.serve_bosh(session)))
     }
 }
 

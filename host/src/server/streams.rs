@@ -180,6 +180,7 @@ fn info(client: Client, since: SystemTime) -> SessionInfo {
         peer: Some(client.peer),
         connection: match client.via {
             Via::WebSocket { .. } => "websocket",
+            Via::Bosh { .. } => "bosh",
             Via::Tcp if client.tls.is_none() => "c2s",
             _ => "c2s_tls",
         },

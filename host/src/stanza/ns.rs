@@ -30,6 +30,10 @@ pub const ROSTER_VERSIONING: &str = "urn:xmpp:features:rosterver";
 pub const PRE_APPROVAL: &str = "urn:xmpp:features:pre-approval";
 /// XMPP over WebSocket framing (RFC 7395 3.3).
 pub const FRAMING: &str = "urn:ietf:params:xml:ns:xmpp-framing";
+/// The wrapper of BOSH (XEP-0124 6).
+pub const HTTP_BIND: &str = "http://jabber.org/protocol/httpbind";
+/// XMPP in BOSH (XEP-0206).
+pub const XBOSH: &str = "urn:xmpp:xbosh";
 /// The `xml` prefix (Namespaces in XML 1.0, section 3).
 pub const XML: &str = crate::xml::XML_NAMESPACE;
 /// The `xmlns` prefix (Namespaces in XML 1.0, section 3).

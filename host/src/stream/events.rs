@@ -147,6 +147,21 @@ pub enum Via {
         /// Whether it is encrypted.
         secure: bool,
     },
+    /// Requests of HTTP (XEP-0124); the flag says the same.
+    Bosh {
+        /// Whether they are encrypted.
+        secure: bool,
+    },
+}
+
+impl Via {
+    /// Whether what is below HTTP is encrypted; `None` if there is no HTTP.
+    pub fn http_is_secure(self) -> Option<bool> {
+        match self {
+            Self::Tcp | Self::DirectTls => None,
+            Self::WebSocket { secure } | Self::Bosh { secure } => Some(secure),
+        }
+    }
 }
 
 /// What a stream has learned of its client.

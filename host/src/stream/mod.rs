@@ -13,7 +13,7 @@
 //!
 //! Stream management (XEP-0198) and client state (XEP-0352) enter where [`Stream`] meets a first-level element that is
 //! no stanza; it reads them in [`management`] and passes them on. In WebSockets (RFC 7395) the same stream is spoken in
-//! elements that stand alone, which `websocket` translates. A seam, not built here: federation is another role beside
+//! elements that stand alone, which `websocket` translates; in [`bosh`] these come in requests and answers of HTTP. A seam, not built here: federation is another role beside
 //! [`Stream`] over the same `io`, `tls` and `header`.
 
 mod action;
@@ -25,8 +25,10 @@ mod login;
 mod negotiation;
 mod sasl;
 mod settings;
+mod units;
 mod websocket;
 
+pub mod bosh;
 pub mod io;
 pub mod management;
 pub mod tls;

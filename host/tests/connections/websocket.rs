@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
+use moult_host::stream::Via;
 use tungstenite::protocol::{Message, Role, WebSocket};
 
 use crate::support::{DOMAIN, PATIENCE, Server, ServerBuilder, eventually, plain_auth};
@@ -20,7 +21,7 @@ impl Client {
         let (accepted, peer) = listener.accept().unwrap();
         accepted.set_nonblocking(true).unwrap();
         let _entered = server.runtime.enter();
-        let admitted = server.hub.admit_websocket(peer, secure).expect("there is room");
+        let admitted = server.hub.admit(peer, Via::WebSocket { secure }).expect("there is room");
         admitted.serve(Box::new(tokio::net::TcpStream::from_std(accepted).unwrap()));
         Self(WebSocket::from_raw_socket(socket, Role::Client, None))
     }
@@ -168,7 +169,7 @@ fn a_shutdown_ends_these_streams_too_and_limits_count_them() {
     let mut server = ServerBuilder::default().with(|settings| settings.limits.total = 2).start();
     let clients = [Client::bound(&server), Client::connect(&server, true)];
     let peer: SocketAddr = "127.0.0.1:1".parse().unwrap();
-    assert!(server.hub.admit_websocket(peer, true).is_none());
+    assert!(server.hub.admit(peer, Via::WebSocket { secure: true }).is_none());
     server.stop_listening();
     let hub = server.hub.clone();
     let left = server.runtime.spawn(async move { hub.shut_down(PATIENCE).await });
@@ -177,5 +178,5 @@ fn a_shutdown_ends_these_streams_too_and_limits_count_them() {
         assert!(heard.iter().any(|message| message.contains("<system-shutdown ")), "{heard:?}");
     }
     assert_eq!(server.runtime.block_on(left).unwrap(), 0);
-    assert!(server.hub.admit_websocket(peer, true).is_none());
+    assert!(server.hub.admit(peer, Via::WebSocket { secure: true }).is_none());
 }

@@ -18,7 +18,7 @@ module_options! {
         /// Where clients find the WebSocket; empty hides it. @HOST@ stands for the domain that is asked about.
         websocket: String = "wss://@HOST@/ws";
         /// Where they find BOSH; empty hides it.
-        bosh: String = "";
+        bosh: String = "https://@HOST@/bosh";
     }
 }
 
@@ -157,8 +157,10 @@ mod tests {
 
     #[test]
     fn what_is_not_offered_is_not_named() {
-        let module = module("{}");
-        let xml = text(&module.http("GET", XML_PATH, &[("Host", "a.example")], ""));
+        let asked = |options| text(&module(options).http("GET", XML_PATH, &[("Host", "a.example")], ""));
+        let xml = asked("{}");
+        assert!(xml.contains("'wss://a.example/ws'") && xml.contains("'https://a.example/bosh'"), "{xml}");
+        let xml = asked(r#"{"bosh": ""}"#);
         assert!(xml.contains("wss://a.example/ws") && !xml.contains("xbosh"), "{xml}");
     }
 

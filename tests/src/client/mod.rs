@@ -4,11 +4,13 @@
 //! receives bytes, for everything that a well-behaved client would not do. Neither runs a background task: what
 //! was received and not asked for yet waits in order.
 
+mod bosh;
 mod login;
 mod raw;
 mod session;
 mod websocket;
 
+pub use bosh::BoshClient;
 pub use login::{Login, LoginError, Security};
 pub use raw::RawStream;
 pub use session::{Client, Incoming};

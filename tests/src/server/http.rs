@@ -1,6 +1,7 @@
 //! One HTTP request, by hand: no client library is worth a dependency here.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -49,17 +50,21 @@ impl Server {
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        let exchange = async {
-            let mut socket = TcpStream::connect(self.listeners().http).await?;
-            socket.write_all(request.as_bytes()).await?;
-            let mut answer = Vec::new();
-            socket.read_to_end(&mut answer).await?;
-            std::io::Result::Ok(answer)
-        };
-        let answer =
-            timeout(DEADLINE, exchange).await.unwrap_or_else(|_| panic!("{method} {path}: no answer"));
-        parse(&answer.unwrap_or_else(|error| panic!("{method} {path}: {error}")))
+        exchange(self.listeners().http, &request).await
     }
+}
+
+/// Sends a whole request, which asks for the end of the connection, and takes the answer.
+pub async fn exchange(address: SocketAddr, request: &str) -> HttpAnswer {
+    let exchange = async {
+        let mut socket = TcpStream::connect(address).await?;
+        socket.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    let answer = timeout(DEADLINE, exchange).await.unwrap_or_else(|_| panic!("{request}: no answer"));
+    parse(&answer.unwrap_or_else(|error| panic!("{request}: {error}")))
 }
 
 fn parse(answer: &[u8]) -> HttpAnswer {

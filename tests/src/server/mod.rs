@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 pub use builder::ServerBuilder;
 pub use control::CtlAnswer;
-pub use http::HttpAnswer;
+pub use http::{HttpAnswer, exchange};
 pub use log::Log;
 
 use crate::certificate::Certificate;

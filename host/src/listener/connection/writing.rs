@@ -86,7 +86,7 @@ impl<E: Inward> Connection<E> {
 
     fn note_flush(&mut self, flush: Flush, now: Instant) {
         self.is_flushed = flush.complete;
-        if flush.complete {
+        if flush.complete || self.transport.waits_to_be_asked() {
             self.deadlines.write = None;
         } else if flush.progress || self.deadlines.write.is_none() {
             self.deadlines.write = Some(now + self.settings.write_timeout);

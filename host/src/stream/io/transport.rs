@@ -1,4 +1,4 @@
-//! A TCP socket, from some moment on under TLS, or a WebSocket.
+//! A TCP socket, from some moment on under TLS, or a WebSocket, or a session of BOSH.
 
 use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::bosh::Bosh;
 use super::outgoing::{MAX_SLICES, Outgoing};
 use super::websocket::{WebSocket, WebSocketFault};
 use super::{INPUT_BYTES, Scratch};
@@ -22,6 +23,7 @@ pub struct Transport(Wire);
 enum Wire {
     Socket { socket: TcpStream, tls: Option<TlsSession> },
     WebSocket(Box<WebSocket>),
+    Bosh(Box<Bosh>),
 }
 
 /// What one read gave.
@@ -74,6 +76,16 @@ impl Transport {
         Self(Wire::WebSocket(Box::new(socket)))
     }
 
+    /// Requests and answers of HTTP (XEP-0124).
+    pub fn bosh(bosh: Bosh) -> Self {
+        Self(Wire::Bosh(Box::new(bosh)))
+    }
+
+    /// Whether what is written may wait for the peer to ask for it, within times that are kept here.
+    pub fn waits_to_be_asked(&self) -> bool {
+        matches!(self.0, Wire::Bosh(_))
+    }
+
     /// Speaks TLS from here on (STARTTLS). What was queued before has to be flushed before.
     pub fn start_tls(&mut self, certificates: Arc<Certificates>, host: Option<&str>) {
         if let Wire::Socket { tls, .. } = &mut self.0 {
@@ -95,14 +107,14 @@ impl Transport {
     pub fn take_tls_facts(&mut self) -> Option<TlsFacts> {
         match &mut self.0 {
             Wire::Socket { tls, .. } => tls.as_mut().and_then(TlsSession::take_facts),
-            Wire::WebSocket(_) => None,
+            Wire::WebSocket(_) | Wire::Bosh(_) => None,
         }
     }
 
     fn tls(&self) -> Option<&TlsSession> {
         match &self.0 {
             Wire::Socket { tls, .. } => tls.as_ref(),
-            Wire::WebSocket(_) => None,
+            Wire::WebSocket(_) | Wire::Bosh(_) => None,
         }
     }
 
@@ -118,6 +130,12 @@ impl Transport {
             Wire::WebSocket(socket) => {
                 scratch.plaintext.clear();
                 let received = ready!(socket.poll_read(context, &mut scratch.plaintext))?;
+                let (wire, ended) = (received.wire, received.ended);
+                return Poll::Ready(Ok(Input { wire, text: &scratch.plaintext, ended }));
+            }
+            Wire::Bosh(bosh) => {
+                scratch.plaintext.clear();
+                let received = ready!(bosh.poll_read(context, &mut scratch.plaintext));
                 let (wire, ended) = (received.wire, received.ended);
                 return Poll::Ready(Ok(Input { wire, text: &scratch.plaintext, ended }));
             }
@@ -148,6 +166,7 @@ impl Transport {
                 flush_tls(tls, socket, context, &mut scratch.record, outgoing)
             }
             Wire::WebSocket(socket) => socket.poll_flush(context, outgoing),
+            Wire::Bosh(bosh) => bosh.poll_flush(context, outgoing),
         }
     }
 
@@ -157,6 +176,7 @@ impl Transport {
             Wire::Socket { tls: Some(tls), .. } => tls.send_close_notify(),
             Wire::Socket { tls: None, .. } => {}
             Wire::WebSocket(socket) => socket.send_close(context),
+            Wire::Bosh(_) => {}
         }
     }
 
@@ -166,6 +186,7 @@ impl Transport {
         match &mut self.0 {
             Wire::Socket { socket, .. } => drop(Pin::new(socket).poll_shutdown(context)),
             Wire::WebSocket(socket) => socket.shut_down_writing(context),
+            Wire::Bosh(bosh) => bosh.shut_down_writing(context),
         }
     }
 }

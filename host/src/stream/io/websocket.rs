@@ -14,7 +14,8 @@ use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
 use super::outgoing::{Outgoing, Piece};
 use super::transport::Flush;
 use crate::stanza::{StreamError, StreamErrorCondition};
-use crate::stream::websocket::{messages, standing_alone, take_message};
+use crate::stream::units::standing_alone;
+use crate::stream::websocket::{messages, take_message};
 use crate::xml::{FrameError, Limits};
 
 const READ_BUFFER: usize = 4 * 1024;

@@ -5,7 +5,7 @@ use crate::auth::sasl::ChannelBindings;
 use crate::stanza::{Jid, StreamError, StreamErrorCondition};
 use crate::stream::features::{self, Required};
 use crate::stream::header::{self, Addresses};
-use crate::stream::{Action, StreamHost, Via};
+use crate::stream::{Action, StreamHost};
 use crate::xml::{Framed, StreamHeader};
 
 impl Core {
@@ -17,7 +17,7 @@ impl Core {
     ) -> Option<Action> {
         match header::check(header, host).and_then(|addresses| self.check_identity(addresses)) {
             Ok(_) if self.negotiation.as_ref().is_some_and(|negotiation| negotiation.is_hopeless()) => {
-                let text = "This server wants encryption; connect to a wss: address.";
+                let text = "This server wants encryption; connect to a wss: or https: address.";
                 let error = StreamError::new(StreamErrorCondition::PolicyViolation, text);
                 self.break_off(error, host, out)
             }
@@ -126,18 +126,18 @@ impl Negotiation {
         features::write_before_login(out, host, &features::BeforeLogin { domain: &domain, starttls, offer });
     }
 
-    /// A WebSocket is encrypted below it or not at all (RFC 7395 section 3.1).
+    /// What comes by HTTP is encrypted below it or not at all (RFC 7395 section 3.1, XEP-0206 section 2).
     pub(super) fn may_start_tls(&self) -> bool {
-        self.tls.is_none() && !matches!(self.via, Via::WebSocket { .. })
+        self.tls.is_none() && self.via.http_is_secure().is_none()
     }
 
     fn is_encrypted(&self) -> bool {
-        self.tls.is_some() || self.via == Via::WebSocket { secure: true }
+        self.tls.is_some() || self.via.http_is_secure() == Some(true)
     }
 
     /// Neither encrypted nor to become so, although it has to be.
     fn is_hopeless(&self) -> bool {
-        self.settings.tls_required && self.via == Via::WebSocket { secure: false }
+        self.settings.tls_required && self.via.http_is_secure() == Some(false)
     }
 
     fn channel_bindings(&self) -> ChannelBindings {

@@ -53,7 +53,7 @@ impl Default for ServerBuilder {
                 mailbox: MailboxLimits::default(),
                 management: StreamManagement::default(),
                 client_state: ClientState::default(),
-                websocket_shaper: None,
+                http_shaper: None,
             },
             shaper: None,
             has_certificate: true,
