@@ -124,3 +124,33 @@ async fn sessions_go_on_after_a_restart_of_the_server() {
     drop((alice, carol));
     server.stop().await;
 }
+
+#[tokio::test]
+async fn sessions_go_on_when_the_server_starts_itself_anew_in_its_process() {
+    let mut server = Server::start().await;
+    let (pid, descriptors) = (server.pid(), descriptors(&server));
+    for round in 0..3 {
+        let (carol, carols) = managed(&server, "carol").await;
+        let mut bob = server.client("bob").await;
+        bob.message("carol@localhost/phone", "before").await;
+        bob.received().await;
+        drop(bob);
+        server.restart_itself().await;
+        drop(carol);
+        assert!(detached(&server, "carol").await, "round {round}");
+        let (mut carol, answer) = resume(&server, "carol", &carols, 0).await;
+        assert!(answer.contains("<resumed"), "{answer}");
+        carol.read_until("before").await;
+        server.ctl(&["kick_user", "carol", "localhost"]).await;
+    }
+    assert_eq!(server.pid(), pid);
+    eventually("nothing of the process before is left open", async || {
+        self::descriptors(&server) <= descriptors
+    })
+    .await;
+    server.stop().await;
+}
+
+fn descriptors(server: &Server) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("the server runs").count()
+}

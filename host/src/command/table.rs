@@ -117,6 +117,14 @@ pub struct Table {
     access: ArcSwap<Access>,
     deadline: Duration,
     running: Arc<Semaphore>,
+    identify: Identify,
+}
+
+/// Who a JID is that calls by XMPP.
+pub type Identify = Box<dyn Fn(&str) -> Caller + Send + Sync>;
+
+fn nobody_special(jid: &str) -> Caller {
+    Caller { from: FrontEnd::Xmpp, admin: false, jid: Some(jid.to_owned()), who: jid.to_owned() }
 }
 
 struct Own {
@@ -129,12 +137,18 @@ pub struct TableBuilder {
     own: BTreeMap<&'static str, Own>,
     access: Access,
     deadline: Duration,
+    identify: Identify,
 }
 
 impl TableBuilder {
     /// No handlers yet, built-in permissions only.
     pub fn new() -> TableBuilder {
-        TableBuilder { own: BTreeMap::new(), access: Access::default(), deadline: DEADLINE }
+        TableBuilder {
+            own: BTreeMap::new(),
+            access: Access::default(),
+            deadline: DEADLINE,
+            identify: Box::new(nobody_special),
+        }
     }
 
     /// The handler of one command of [`builtin`]. A name that is not there is our bug and is logged as one.
@@ -157,6 +171,11 @@ impl TableBuilder {
         TableBuilder { access, ..self }
     }
 
+    /// Who knows which JIDs are admins, for `can`.
+    pub fn identify(self, identify: Identify) -> TableBuilder {
+        TableBuilder { identify, ..self }
+    }
+
     /// How long a command may take before its caller is told so.
     pub fn deadline(self, deadline: Duration) -> TableBuilder {
         TableBuilder { deadline, ..self }
@@ -175,6 +194,7 @@ impl TableBuilder {
             provider,
             access: ArcSwap::from_pointee(self.access),
             deadline: self.deadline,
+            identify: self.identify,
             running: Arc::new(Semaphore::new(CONCURRENT)),
         }
     }
@@ -289,8 +309,18 @@ impl Table {
     fn can(&self, call: &Call) -> CommandResult {
         let name = call.args.text("command");
         let spec = self.spec(name).ok_or_else(|| self.unknown(name))?;
-        let rule = self.may_call(&spec, &call.caller)?;
-        Ok(Answer::value(format!("{name} is allowed: {rule}.")))
+        let Some(jid) = call.args.optional_text("jid") else {
+            let rule = self.may_call(&spec, &call.caller)?;
+            return Ok(Answer::value(format!("{name} is allowed: {rule}.")));
+        };
+        let is_self = call.caller.jid.as_deref() == Some(jid);
+        if !(call.caller.admin || is_self) {
+            let message = "can: only admins may ask what others may do.";
+            return Err(CommandError::new(ErrorKind::DeniedArgument, message));
+        }
+        let asked_for = (self.identify)(jid);
+        let rule = self.may_call(&spec, &asked_for)?;
+        Ok(Answer::value(format!("{name} is allowed to {jid}: {rule}.")))
     }
 
     fn unknown(&self, name: &str) -> CommandError {

@@ -64,7 +64,7 @@ pub(super) async fn serve(
         Ok(ending) => ending,
         Err(error) => {
             // What has started is stopped in order, whatever kept the rest from starting.
-            shut_down(&shared, Parts::default(), true).await;
+            shut_down(&shared, Parts::default(), Ending::Failed).await;
             control.close().await;
             return Err(error);
         }
@@ -88,7 +88,7 @@ async fn operate(shared: &Arc<Shared>) -> Result<Ending, StartError> {
     let chores = chores(shared);
     shared.phase.enter(Phase::Running);
     let ending = ended(shared).await;
-    shut_down(shared, Parts { listeners: Some(listeners), chores }, ending == Ending::Failed).await;
+    shut_down(shared, Parts { listeners: Some(listeners), chores }, ending).await;
     Ok(ending)
 }
 
@@ -135,6 +135,7 @@ pub(super) async fn assemble(
         table: OnceLock::new(),
         listening: Mutex::default(),
         observed: Observed::default(),
+        kindly: Mutex::default(),
     });
     shared.manager.connect(Arc::new(Services::new(&shared)));
     Ok(shared)

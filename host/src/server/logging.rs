@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
 use thiserror::Error;
@@ -20,6 +21,7 @@ use tracing_subscriber::{Registry, reload};
 use crate::config::{Log, LogFormat, LogLevel};
 use crate::ctl::LogSource;
 use crate::plugin;
+use crate::stanza::date;
 
 /// Lines that a slow reader may be behind before it loses some.
 const BACKLOG: usize = 1_024;
@@ -131,6 +133,11 @@ impl Logging {
         self.sink.reopen()
     }
 
+    /// Moves the log file aside and begins a new one; where the old one lies, or nothing where there is no file.
+    pub fn rotate(&self) -> Result<Option<PathBuf>, LogError> {
+        self.sink.rotate()
+    }
+
     fn enforce(&self) {
         let levels = self.lock();
         plugin::log::set_server_level(for_modules(levels.server));
@@ -196,6 +203,17 @@ impl Sink {
         Ok(())
     }
 
+    fn rotate(&self) -> Result<Option<PathBuf>, LogError> {
+        let Some(path) = &self.path else { return Ok(None) };
+        let old = aside(path, SystemTime::now());
+        let failed = |source| LogError::File { path: path.clone(), source };
+        // A link fails where the name is taken, a rename would overwrite.
+        std::fs::hard_link(path, &old).map_err(failed)?;
+        std::fs::remove_file(path).map_err(failed)?;
+        self.reopen()?;
+        Ok(Some(old))
+    }
+
     fn write(&self, line: &[u8]) -> io::Result<()> {
         if self.readers.receiver_count() > 0 {
             let text = String::from_utf8_lossy(line);
@@ -208,6 +226,15 @@ impl Sink {
             None => io::stderr().lock().write_all(line),
         }
     }
+}
+
+/// `moult.log.20261121T081500Z`
+fn aside(path: &Path, now: SystemTime) -> PathBuf {
+    let time: String = date(now).chars().filter(|c| !matches!(c, '-' | ':')).collect();
+    let time = time.split_once('.').map_or(time.clone(), |(seconds, _)| format!("{seconds}Z"));
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{time}"));
+    name.into()
 }
 
 fn open(path: &Path) -> Result<File, LogError> {
@@ -260,6 +287,21 @@ mod tests {
         logging.reopen().unwrap();
         logging.sink.write(b"two\n").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "two\n");
+    }
+
+    #[test]
+    fn a_rotated_log_lies_beside_the_new_one_under_a_name_with_the_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("moult.log");
+        let logging = Logging::detached(&config(Some(path.clone()))).unwrap();
+        logging.sink.write(b"one\n").unwrap();
+        let old = logging.rotate().unwrap().unwrap();
+        logging.sink.write(b"two\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&old).unwrap(), "one\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "two\n");
+        let then = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_500);
+        assert_eq!(aside(Path::new("/l/m.log"), then), Path::new("/l/m.log.19700101T000001Z"));
+        assert!(Logging::detached(&config(None)).unwrap().rotate().unwrap().is_none());
     }
 
     #[test]

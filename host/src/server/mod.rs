@@ -29,8 +29,9 @@ mod suspended;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 pub use error::StartError;
@@ -55,6 +56,8 @@ const RUNTIME_PATIENCE: Duration = Duration::from_secs(2);
 
 /// `moultd --config FILE`: serves until it is told to stop.
 pub fn run(config_file: &Path) -> ExitCode {
+    // As it is now: by the time of a restart another program may lie there, and that is the one to start.
+    let program = std::env::current_exe();
     let checked = Config::load(config_file).and_then(|config| settings::check(&config).map(|()| config));
     let config = match checked {
         Ok(config) => config,
@@ -65,6 +68,7 @@ pub fn run(config_file: &Path) -> ExitCode {
     };
     match started(config_file, config) {
         Ok(Ending::Asked) => ExitCode::from(OK),
+        Ok(Ending::Restart) => restart(program),
         Ok(Ending::Failed) => ExitCode::from(FAILED),
         Err(error) => {
             tracing::error!("{error}");
@@ -72,6 +76,16 @@ pub fn run(config_file: &Path) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Puts the program that lies there now in the place of this one, with the same arguments: same process id, nothing else kept.
+fn restart(program: std::io::Result<PathBuf>) -> ExitCode {
+    let error = match program {
+        Ok(program) => Command::new(program).args(std::env::args_os().skip(1)).exec(),
+        Err(error) => error,
+    };
+    eprintln!("The server has ended and cannot be started anew: {error}.");
+    ExitCode::from(FAILED)
 }
 
 /// `moultd --check-config FILE`: tells all mistakes and starts nothing.

@@ -39,6 +39,14 @@ impl PhaseTeller {
             Phase::Stopping => notify(&[sd_notify::NotifyState::Stopping]),
         }
     }
+
+    /// The end of a server that starts anew in the same process: to the service manager it is a reload, whose end is the
+    /// readiness of what comes after.
+    pub fn enter_restart(&self) {
+        tracing::info!(phase = Phase::Stopping.name(), "the server has entered another phase");
+        self.0.send_replace(Phase::Stopping);
+        reloading();
+    }
 }
 
 /// Tells the service manager that a reload has begun; [`reloaded`] tells its end.

@@ -40,6 +40,8 @@ pub(super) struct ListeningOn {
 pub enum Ending {
     /// It was asked to, by a signal or a command.
     Asked,
+    /// It was asked to start anew.
+    Restart,
     /// It cannot go on.
     Failed,
 }
@@ -70,6 +72,8 @@ pub(super) struct Shared {
     pub table: OnceLock<Weak<Table>>,
     pub listening: Mutex<Vec<ListeningOn>>,
     pub observed: Observed,
+    /// The stop or restart that waits for its time.
+    pub kindly: Mutex<Option<tokio::task::AbortHandle>>,
 }
 
 impl Shared {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::listeners::Listeners;
-use super::shared::Shared;
+use super::shared::{Ending, Shared};
 use crate::command::Phase;
 use crate::stanza::{StreamError, StreamErrorCondition};
 
@@ -24,17 +24,24 @@ pub(super) struct Parts {
     pub chores: Vec<JoinHandle<()>>,
 }
 
-/// Ends everything but the control socket. `failed`: the server could not go on.
-pub(super) async fn shut_down(shared: &Arc<Shared>, parts: Parts, failed: bool) {
-    shared.phase.enter(Phase::Stopping);
+/// Ends everything but the control socket.
+pub(super) async fn shut_down(shared: &Arc<Shared>, parts: Parts, ending: Ending) {
+    let why = match ending {
+        Ending::Restart => "The server is being restarted.",
+        Ending::Asked | Ending::Failed => "The server is being stopped.",
+    };
+    match ending {
+        Ending::Restart => shared.phase.enter_restart(),
+        Ending::Asked | Ending::Failed => shared.phase.enter(Phase::Stopping),
+    }
     let config = shared.config();
-    let goodbye = StreamError::new(StreamErrorCondition::SystemShutdown, "The server is being stopped.");
+    let goodbye = StreamError::new(StreamErrorCondition::SystemShutdown, why);
     let sessions = shared.sessions.close_all(&goodbye);
     tracing::info!(sessions, "closing all streams");
     if let Some(listeners) = parts.listeners {
         listeners.close(config.server.stop_deadline).await;
     }
-    let stopping = shared.manager.shutdown(failed);
+    let stopping = shared.manager.shutdown(ending == Ending::Failed);
     if tokio::time::timeout(MODULES_PATIENCE, stopping).await.is_err() {
         tracing::error!("the modules did not stop in time and are left behind");
     }

@@ -198,7 +198,7 @@ fn merge(base: &mut Table, over: Table) {
 }
 
 /// Where the server listens, from `status --json`.
-fn listeners_of(status: &Value) -> Listeners {
+pub(super) fn listeners_of(status: &Value) -> Listeners {
     let address = |kind: &str| {
         let listeners = status["listeners"].as_array().into_iter().flatten();
         let found = listeners.filter(|l| l["kind"] == kind).find_map(|l| l["address"].as_str()?.parse().ok());

@@ -175,6 +175,14 @@ impl Server {
         started.unwrap_or_else(|failure| panic!("the server did not start again: {}", failure.log))
     }
 
+    /// Lets the server start itself anew, as `moultctl restart` does, and waits until it serves.
+    pub async fn restart_itself(&mut self) {
+        self.ctl(&["restart"]).await;
+        assert_eq!(self.notice().await[0], "RELOADING=1", "to the service manager it is a reload");
+        assert_eq!(self.notice().await, ["READY=1"]);
+        self.listeners = builder::listeners_of(&self.ctl_json(&["status"]).await);
+    }
+
     /// Starts another `moultd` with the same configuration; its exit code and what it said.
     pub async fn start_another(&self) -> (Option<i32>, String) {
         let output = tokio::process::Command::new(crate::artifacts::moultd())

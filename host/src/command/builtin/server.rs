@@ -19,7 +19,29 @@ fn life() -> Vec<CommandSpec> {
             .changing()
             .local()
             .described("Comes back when the stop has begun; `moultctl stopped` waits for its end."),
+        CommandSpec::new("restart", "server", "Stops the server and starts it anew in the same process.")
+            .changing()
+            .local()
+            .described(
+                "The program is read anew from its file, so this is how a new moultd takes over. Sessions that may be resumed \
+                 (XEP-0198) go on. Comes back when the stop has begun; `moultctl started` waits for the new start.",
+            ),
+        kindly("stop_kindly", "Tells all sessions, waits, and stops the server."),
+        kindly("restart_kindly", "Tells all sessions, waits, and restarts the server."),
+        CommandSpec::new("clear_cache", "server", "Forgets what is cached of the store.")
+            .returns(ResultKind::Code)
+            .changing()
+            .described("The server caches nothing of its store, so there is nothing to forget: it is here for scripts."),
     ]
+}
+
+fn kindly(name: &'static str, summary: &'static str) -> CommandSpec {
+    CommandSpec::new(name, "server", summary)
+        .arg("delay", ArgKind::Integer, "Seconds to wait.")
+        .arg("announcement", ArgKind::String, "What everybody is told; empty for nothing.")
+        .changing()
+        .local()
+        .described("Comes back at once. Another such command takes the place of one that waits; stop and restart do not wait.")
 }
 
 fn configuration() -> Vec<CommandSpec> {
@@ -90,6 +112,9 @@ fn logs() -> Vec<CommandSpec> {
         )
         .returns(ResultKind::Code)
         .changing(),
+        CommandSpec::new("rotate_log", "logs", "Moves the log file aside, and begins a new one.")
+            .changing()
+            .described("The old one gets the time behind its name. Only where [log] has a file."),
     ]
 }
 
@@ -103,6 +128,10 @@ fn statistics() -> Vec<CommandSpec> {
         CommandSpec::new("stats_host", "statistics", "Shows one number of a vhost.")
             .arg("name", ArgKind::Choice(names[..2].to_vec()), "Which number.")
             .arg("host", ArgKind::Host, "The vhost.")
+            .returns(ResultKind::Integer),
+        CommandSpec::new("incoming_s2s_number", "statistics", "Counts the streams from other servers.")
+            .returns(ResultKind::Integer),
+        CommandSpec::new("outgoing_s2s_number", "statistics", "Counts the streams to other servers.")
             .returns(ResultKind::Integer),
     ]
 }
@@ -118,8 +147,10 @@ fn table() -> Vec<CommandSpec> {
         CommandSpec::new(
             "can",
             "help",
-            "Tells whether the caller may call a command, and which rule says so.",
+            "Tells whether the caller, or a JID by XMPP, may call a command, and which rule says so.",
         )
-        .arg("command", ArgKind::String, "Which command."),
+        .arg("command", ArgKind::String, "Which command.")
+        .optional("jid", ArgKind::Jid, "Who; the caller where absent. Admins may ask about others.")
+        .described("Admins of a vhost may call what names their vhost as its host, which is not asked here."),
     ]
 }

@@ -15,6 +15,18 @@ fn looking() -> Vec<CommandSpec> {
             .optional("host", ArgKind::Host, "Only those of this vhost.")
             .returns(ResultKind::List),
         CommandSpec::new("connected_users_number", TAG, "Counts the sessions.").returns(ResultKind::Integer),
+        CommandSpec::new("connected_users_info", TAG, "Shows all that is known about all sessions.")
+            .returns_table(&["jid", "connection", "ip", "port", "priority", "status", "statustext", "uptime"]),
+        CommandSpec::new("connected_users_vhost", TAG, "Lists the full JIDs of the sessions of a vhost.")
+            .arg("host", ArgKind::Host, "The vhost.")
+            .returns(ResultKind::List),
+        with_status("status_list", "Lists the sessions with this status.").returns_table(&STATUS_COLUMNS),
+        on_host("status_list_host", "Lists the sessions of a vhost with this status.")
+            .returns_table(&STATUS_COLUMNS),
+        with_status("status_num", "Counts the sessions with this status.").returns(ResultKind::Integer),
+        on_host("status_num_host", "Counts the sessions of a vhost with this status.").returns(ResultKind::Integer),
+        account("get_presence", "Shows the presence of an account's session of the highest priority.")
+            .returns(ResultKind::Object),
         account("user_resources", "Lists the resources of an account's sessions.").returns(ResultKind::List),
         account("num_resources", "Counts the sessions of an account.").returns(ResultKind::Integer),
         account("user_sessions_info", "Shows all that is known about the sessions of an account.")
@@ -29,6 +41,25 @@ fn looking() -> Vec<CommandSpec> {
                 "uptime",
             ]),
     ]
+}
+
+const STATUS_COLUMNS: [&str; 6] = ["user", "host", "resource", "priority", "status", "statustext"];
+
+/// The words of RFC 6121 4.7.2.1 and those around them, as ejabberd has them.
+const STATUSES: [&str; 7] = ["available", "away", "chat", "dnd", "xa", "unavailable", "all"];
+
+fn with_status(name: &'static str, summary: &'static str) -> CommandSpec {
+    CommandSpec::new(name, TAG, summary).arg("status", status(), STATUS)
+}
+
+fn on_host(name: &'static str, summary: &'static str) -> CommandSpec {
+    CommandSpec::new(name, TAG, summary).arg("host", ArgKind::Host, "The vhost.").arg("status", status(), STATUS)
+}
+
+const STATUS: &str = "Which status; all for every one.";
+
+fn status() -> ArgKind {
+    ArgKind::Choice(STATUSES.into_iter().map(Text::Borrowed).collect())
 }
 
 /// The stream errors by which an operator has occasion to end a session.

@@ -9,6 +9,7 @@ use crate::server::shared::Shared;
 
 pub(super) fn add(handlers: Handlers) -> Handlers {
     handlers.on("get_loglevel", get_loglevel).on("set_loglevel", set_loglevel).on("reopen_log", reopen_log)
+        .on("rotate_log", rotate_log)
 }
 
 async fn get_loglevel(shared: Arc<Shared>, call: Call) -> CommandResult {
@@ -40,6 +41,17 @@ async fn reopen_log(shared: Arc<Shared>, _: Call) -> CommandResult {
     let reopened = shared.logging.reopen();
     reopened.map_err(|error| CommandError::new(ErrorKind::Failed, error.to_string()))?;
     Ok(Answer::ok())
+}
+
+async fn rotate_log(shared: Arc<Shared>, _: Call) -> CommandResult {
+    match shared.logging.rotate() {
+        Ok(Some(old)) => Ok(Answer::value(format!("What was logged before lies in {}.", old.display()))),
+        Ok(None) => {
+            let message = "The log goes to standard error: [log] has no file that could be moved.";
+            Err(CommandError::new(ErrorKind::Failed, message))
+        }
+        Err(error) => Err(CommandError::new(ErrorKind::Failed, error.to_string())),
+    }
 }
 
 /// A level for a module that nobody has heard of would be a slip of the hand that nobody notices.

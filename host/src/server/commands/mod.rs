@@ -7,8 +7,10 @@ mod accounts;
 mod config;
 mod failures;
 mod history;
+mod life;
 mod logs;
 mod modules;
+mod presence;
 mod server;
 mod sessions;
 mod stanzas;
@@ -23,12 +25,13 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::shared::Shared;
-use crate::command::{Access, Call, CommandResult, Table, TableBuilder};
+use crate::command::{Access, Call, Caller, CommandResult, FrontEnd, Table, TableBuilder};
 
 /// The one command table.
 pub(super) fn table(shared: &Arc<Shared>) -> Arc<Table> {
     let access = Access::new(shared.config().permissions.clone());
-    let builder = handlers(shared).access(access);
+    let admins = Arc::clone(shared);
+    let builder = handlers(shared).access(access).identify(Box::new(move |jid| by_xmpp(&admins, jid)));
     let missing = builder.without_handler();
     if !missing.is_empty() {
         tracing::error!(?missing, "commands without a handler, which is a bug");
@@ -36,12 +39,21 @@ pub(super) fn table(shared: &Arc<Shared>) -> Arc<Table> {
     Arc::new(builder.build(Some(Arc::new(shared.manager.modules()))))
 }
 
+/// A JID that calls by XMPP, for a command that names no vhost.
+fn by_xmpp(shared: &Shared, jid: &str) -> Caller {
+    let jid = jid.split('/').next().unwrap_or(jid).to_owned();
+    let admin = shared.config().server.admins.contains(&jid);
+    Caller { from: FrontEnd::Xmpp, admin, jid: Some(jid.clone()), who: jid }
+}
+
 fn handlers(shared: &Arc<Shared>) -> TableBuilder {
     let subjects = [
         accounts::add,
         config::add,
+        life::add,
         logs::add,
         modules::add,
+        presence::add,
         server::add,
         sessions::add,
         stanzas::add,

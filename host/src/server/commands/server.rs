@@ -1,4 +1,4 @@
-//! Commands about the server's life.
+//! What the server is doing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,18 +8,13 @@ use serde_json::{Value, json};
 use super::Handlers;
 use crate::command::{Answer, Call, CommandResult};
 use crate::router::RouterCounts;
-use crate::server::shared::{Ending, Shared};
+use crate::server::shared::Shared;
 
 /// `status` must answer also when the store does not.
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) fn add(handlers: Handlers) -> Handlers {
-    handlers.on("status", status).on("stop", stop)
-}
-
-async fn stop(shared: Arc<Shared>, _: Call) -> CommandResult {
-    shared.end(Ending::Asked);
-    Ok(Answer::value("The server is stopping."))
+    handlers.on("status", status)
 }
 
 async fn status(shared: Arc<Shared>, _: Call) -> CommandResult {

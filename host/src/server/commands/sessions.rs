@@ -58,7 +58,7 @@ async fn user_sessions_info(shared: Arc<Shared>, call: Call) -> CommandResult {
     Ok(Answer::value(rows))
 }
 
-fn about(session: &Session) -> Value {
+pub(super) fn about(session: &Session) -> Value {
     let (info, presence) = (session.info(), session.presence());
     let uptime = SystemTime::now().duration_since(info.since).unwrap_or_default();
     json!({
@@ -103,7 +103,7 @@ fn kicked(condition: Option<StreamErrorCondition>, reason: &str) -> StreamError 
 }
 
 /// The account that a call names, and its sessions.
-fn sessions_of(shared: &Shared, call: &Call) -> Result<(Jid, crate::session::Resources), CommandError> {
+pub(super) fn sessions_of(shared: &Shared, call: &Call) -> Result<(Jid, crate::session::Resources), CommandError> {
     known_host(shared, call)?;
     let account = account(call)?;
     let sessions = shared.sessions.resources(&account);

@@ -8,7 +8,16 @@ use crate::command::{Answer, Call, CommandError, CommandResult, ErrorKind};
 use crate::server::shared::Shared;
 
 pub(super) fn add(handlers: Handlers) -> Handlers {
-    handlers.on("stats", stats).on("stats_host", stats_host)
+    handlers
+        .on("stats", stats)
+        .on("stats_host", stats_host)
+        .on("incoming_s2s_number", no_federation)
+        .on("outgoing_s2s_number", no_federation)
+}
+
+/// There is no federation yet, so there are no such streams.
+async fn no_federation(_: Arc<Shared>, _: Call) -> CommandResult {
+    Ok(Answer::value(0))
 }
 
 async fn stats(shared: Arc<Shared>, call: Call) -> CommandResult {

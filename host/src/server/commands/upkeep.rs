@@ -11,7 +11,12 @@ use crate::plugin::slot::Slot;
 use crate::server::shared::Shared;
 
 pub(super) fn add(handlers: Handlers) -> Handlers {
-    handlers.on("module_quarantine", module_quarantine).on("gc", gc)
+    handlers.on("module_quarantine", module_quarantine).on("gc", gc).on("clear_cache", clear_cache)
+}
+
+/// Rows of the store are read when they are wanted; what modules keep in memory is theirs and is always true.
+async fn clear_cache(_: Arc<Shared>, _: Call) -> CommandResult {
+    Ok(Answer::ok())
 }
 
 /// The quarantine is that of the slot: it ends by the same command, or when another generation is published.
