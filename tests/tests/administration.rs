@@ -107,10 +107,14 @@ async fn can_explains_which_rule_lets_somebody_do_something() {
     assert!(said.contains("admins may call it"), "{said}");
     let refused = server.try_ctl(&["can", "status", "bob@localhost"]).await;
     assert_eq!(refused.code, 1);
-    for part in ["it is for admins", "who = \"bob@localhost\"", "[permissions.bots] fails at its \"what\" only"] {
+    for part in
+        ["it is for admins", "who = \"bob@localhost\"", "[permissions.bots] fails at its \"what\" only"]
+    {
         assert!(refused.stderr.contains(part), "{refused:?}");
     }
-    assert!(server.try_ctl(&["can", "stop", "alice@localhost"]).await.stderr.contains("local control socket"));
+    assert!(
+        server.try_ctl(&["can", "stop", "alice@localhost"]).await.stderr.contains("local control socket")
+    );
     assert_eq!(server.try_ctl(&["can", "nothing"]).await.code, 2);
     server.stop().await;
 }

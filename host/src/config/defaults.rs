@@ -147,6 +147,7 @@ impl Default for Modules {
             watch: Watch::Notify,
             load: LoadPolicy::All,
             update_on_hup: false,
+            install_from: None,
             probe_deadline: Duration::from_secs(5),
             start_deadline: Duration::from_secs(10),
             stop_deadline: Duration::from_secs(1),

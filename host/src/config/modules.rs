@@ -1,6 +1,7 @@
 //! `[modules]`: how modules are found, loaded and swapped, and the options of each of them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use moult_plugin_api::manifest::is_module_id;
@@ -20,6 +21,9 @@ pub struct Modules {
     pub load: LoadPolicy,
     /// Whether SIGHUP also updates every changed module.
     pub update_on_hup: bool,
+    /// The folder from which `module_install` and its neighbours may take libraries; without one they are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub install_from: Option<PathBuf>,
     /// How long the probe child may look at a library.
     #[serde(serialize_with = "units::serialize_duration")]
     pub probe_deadline: Duration,
@@ -230,6 +234,7 @@ impl Modules {
             watch: section.choice("watch", d.watch, &watch),
             load: section.choice("load", d.load, &load),
             update_on_hup: section.flag("update_on_hup", d.update_on_hup),
+            install_from: section.path("install_from"),
             probe_deadline: section.duration("probe_deadline", d.probe_deadline, TENTH..=MINUTE),
             start_deadline: section.duration("start_deadline", d.start_deadline, TENTH..=HOUR),
             stop_deadline: section.duration("stop_deadline", d.stop_deadline, TENTH..=HOUR),

@@ -6,7 +6,7 @@ const TAG: &str = "modules";
 
 /// The specs, in the order in which help shows them.
 pub(super) fn specs() -> Vec<CommandSpec> {
-    [looking(), updating(), loading(), upkeep()].concat()
+    [looking(), updating(), loading(), installing(), upkeep()].concat()
 }
 
 fn looking() -> Vec<CommandSpec> {
@@ -75,12 +75,47 @@ fn loading() -> Vec<CommandSpec> {
             .arg("module", ArgKind::Module, "Its id, or its id@vhost.")
             .returns(ResultKind::Object)
             .changing(),
+        CommandSpec::new("module_reload", TAG, "Takes the library that lies there now, or starts the module anew where it is the same.")
+            .arg("module", ArgKind::Module, "Its id, or its id@vhost to start one instance anew.")
+            .returns(ResultKind::Object)
+            .changing(),
         CommandSpec::new("module_unload", TAG, "Stops a module, on one vhost or everywhere, and unloads it in the latter case.")
             .arg("module", ArgKind::Module, "Its id, or its id@vhost.")
             .flag("force", "Whether to unload it although others depend on it.")
             .returns(ResultKind::Object)
             .changing()
             .described("Comes back when it is really gone, or says what still holds it. Its library stays where it lies."),
+    ]
+}
+
+fn installing() -> Vec<CommandSpec> {
+    let files = |name: &'static str, doc: &'static str| {
+        CommandSpec::new(name, TAG, doc).returns_table(&["name", "version", "state", "summary"])
+    };
+    let installs = |name: &'static str, doc: &'static str| {
+        CommandSpec::new(name, TAG, doc)
+            .arg("module", ArgKind::String, "Its id, or the name of its file there.")
+            .returns(ResultKind::Object)
+            .changing()
+    };
+    vec![
+        files("modules_available", "Lists the modules that could be installed, and how they differ from those that are.")
+            .described("Those in the folder `install_from` of [modules]."),
+        files("modules_installed", "Lists the modules in the plugin folder."),
+        CommandSpec::new("module_check", TAG, "Tries a library as an update would, and loads nothing.")
+            .arg("module", ArgKind::String, "Its id, or from the local control socket the absolute path of its file.")
+            .returns(ResultKind::Object)
+            .described("A child process opens a copy of it, with limits and a deadline. An id is looked up in the plugin folder first."),
+        installs("module_install", "Copies a module into the plugin folder, and loads it.")
+            .described("From the folder `install_from` of [modules], after a probe. What cannot be loaded is taken out again."),
+        installs("module_upgrade", "Puts another build of a module into the plugin folder, and swaps it in.")
+            .described("From the folder `install_from` of [modules], after a probe. If the update fails, the file before comes back."),
+        CommandSpec::new("module_uninstall", TAG, "Unloads a module, and removes its file from the plugin folder.")
+            .arg("module", ArgKind::Module, "Its id.")
+            .flag("force", "Whether to unload it although others depend on it.")
+            .returns(ResultKind::Object)
+            .changing()
+            .described("Only where `install_from` of [modules] is set."),
     ]
 }
 

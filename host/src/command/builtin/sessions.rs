@@ -16,7 +16,16 @@ fn looking() -> Vec<CommandSpec> {
             .returns(ResultKind::List),
         CommandSpec::new("connected_users_number", TAG, "Counts the sessions.").returns(ResultKind::Integer),
         CommandSpec::new("connected_users_info", TAG, "Shows all that is known about all sessions.")
-            .returns_table(&["jid", "connection", "ip", "port", "priority", "status", "statustext", "uptime"]),
+            .returns_table(&[
+                "jid",
+                "connection",
+                "ip",
+                "port",
+                "priority",
+                "status",
+                "statustext",
+                "uptime",
+            ]),
         CommandSpec::new("connected_users_vhost", TAG, "Lists the full JIDs of the sessions of a vhost.")
             .arg("host", ArgKind::Host, "The vhost.")
             .returns(ResultKind::List),
@@ -24,7 +33,8 @@ fn looking() -> Vec<CommandSpec> {
         on_host("status_list_host", "Lists the sessions of a vhost with this status.")
             .returns_table(&STATUS_COLUMNS),
         with_status("status_num", "Counts the sessions with this status.").returns(ResultKind::Integer),
-        on_host("status_num_host", "Counts the sessions of a vhost with this status.").returns(ResultKind::Integer),
+        on_host("status_num_host", "Counts the sessions of a vhost with this status.")
+            .returns(ResultKind::Integer),
         account("get_presence", "Shows the presence of an account's session of the highest priority.")
             .returns(ResultKind::Object),
         account("user_resources", "Lists the resources of an account's sessions.").returns(ResultKind::List),
@@ -53,7 +63,11 @@ fn with_status(name: &'static str, summary: &'static str) -> CommandSpec {
 }
 
 fn on_host(name: &'static str, summary: &'static str) -> CommandSpec {
-    CommandSpec::new(name, TAG, summary).arg("host", ArgKind::Host, "The vhost.").arg("status", status(), STATUS)
+    CommandSpec::new(name, TAG, summary).arg("host", ArgKind::Host, "The vhost.").arg(
+        "status",
+        status(),
+        STATUS,
+    )
 }
 
 const STATUS: &str = "Which status; all for every one.";

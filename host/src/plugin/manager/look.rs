@@ -2,11 +2,12 @@
 
 use super::{Manager, State, UpdateRequest, handover, shown};
 use crate::config::Purge;
-use crate::plugin::error::{Fault, ModuleError};
+use crate::plugin::error::{Fault, ModuleError, Stage};
+use crate::plugin::folder::Found;
 use crate::plugin::generation::Generation;
 use crate::plugin::history::Entry;
 use crate::plugin::plan::{self, Plan};
-use crate::plugin::probe;
+use crate::plugin::probe::{self, ProbeReport};
 use crate::plugin::report::{
     self, Change, DrainReport, ListEntry, ModuleInfo, ModuleLine, ModuleState, StoppedReport, UpdateInfo,
 };
@@ -114,20 +115,35 @@ impl Manager {
         }
     }
 
+    /// Copies and probes a library, wherever it lies, and compares it with the build that serves; nothing is loaded.
+    pub async fn check_file(&self, found: &Found) -> Result<ProbeReport, ModuleError> {
+        let report = self.probed(found).await?;
+        let state = self.inner.state.lock().await;
+        match state.loaded.get(found.id()) {
+            Some(old) => handover::check_manifests(&old.manifest, &report.manifest).map(|()| report),
+            None => Ok(report),
+        }
+    }
+
+    async fn probed(&self, found: &Found) -> Result<ProbeReport, ModuleError> {
+        let (copies, settings) = (Arc::clone(&self.inner.copies), self.inner.probe.clone());
+        let (number, copied) = (self.next_generation(), found.clone());
+        let probing = tokio::task::spawn_blocking(move || {
+            let copy = copies.copy(&copied, number)?;
+            probe::probe(&copy, &settings)
+        });
+        probing.await.unwrap_or_else(|_| {
+            let reason = format!("the probe of {} was cancelled", shown(&found.path));
+            Err(ModuleError::server(found.id(), Stage::Probe, reason))
+        })
+    }
+
     /// Copies and probes every file of the plan, and compares schemas and dependencies, without loading anything.
     async fn speak_against(&self, plan: &Plan, state: &State) -> Vec<ModuleError> {
         let mut problems = Vec::new();
         for found in &plan.load {
-            let (copies, settings) = (Arc::clone(&self.inner.copies), self.inner.probe.clone());
-            let (number, copied) = (self.next_generation(), found.clone());
-            let probing = tokio::task::spawn_blocking(move || {
-                let copy = copies.copy(&copied, number)?;
-                probe::probe(&copy, &settings)
-            });
-            match probing.await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => problems.push(error),
-                Err(_) => tracing::debug!(file = shown(&found.path), "a probe was cancelled"),
+            if let Err(error) = self.probed(found).await {
+                problems.push(error);
             }
             if let (Some(old), Ok(new)) = (state.loaded.get(found.id()), &found.manifest)
                 && let Err(error) = handover::check_manifests(&old.manifest, new)

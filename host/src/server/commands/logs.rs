@@ -8,7 +8,10 @@ use crate::config::LogLevel;
 use crate::server::shared::Shared;
 
 pub(super) fn add(handlers: Handlers) -> Handlers {
-    handlers.on("get_loglevel", get_loglevel).on("set_loglevel", set_loglevel).on("reopen_log", reopen_log)
+    handlers
+        .on("get_loglevel", get_loglevel)
+        .on("set_loglevel", set_loglevel)
+        .on("reopen_log", reopen_log)
         .on("rotate_log", rotate_log)
 }
 

@@ -7,6 +7,7 @@ mod accounts;
 mod config;
 mod failures;
 mod history;
+mod install;
 mod life;
 mod logs;
 mod modules;
@@ -50,6 +51,7 @@ fn handlers(shared: &Arc<Shared>) -> TableBuilder {
     let subjects = [
         accounts::add,
         config::add,
+        install::add,
         life::add,
         logs::add,
         modules::add,

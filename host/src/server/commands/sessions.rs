@@ -103,7 +103,10 @@ fn kicked(condition: Option<StreamErrorCondition>, reason: &str) -> StreamError 
 }
 
 /// The account that a call names, and its sessions.
-pub(super) fn sessions_of(shared: &Shared, call: &Call) -> Result<(Jid, crate::session::Resources), CommandError> {
+pub(super) fn sessions_of(
+    shared: &Shared,
+    call: &Call,
+) -> Result<(Jid, crate::session::Resources), CommandError> {
     known_host(shared, call)?;
     let account = account(call)?;
     let sessions = shared.sessions.resources(&account);

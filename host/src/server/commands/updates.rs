@@ -151,8 +151,19 @@ async fn module_load(shared: Arc<Shared>, call: Call) -> CommandResult {
         );
         return Err(CommandError::new(ErrorKind::Conflict, message));
     }
-    let request = UpdateRequest::named([module.to_owned()], trigger(&call));
-    finished(&shared, shared.manager.update(request).await).await
+    update_one(&shared, &call, module).await
+}
+
+/// The update of one module, on behalf of another command.
+pub(super) async fn update_one(shared: &Shared, call: &Call, module: &str) -> CommandResult {
+    let request = UpdateRequest::named([module.to_owned()], trigger(call));
+    finished(shared, shared.manager.update(request).await).await
+}
+
+/// Takes a module out of service, and its library out of memory.
+pub(super) async fn unload(shared: &Shared, module: &str, force: bool) -> CommandResult {
+    let report = shared.manager.unload(vec![module.to_owned()], force).await;
+    finished_as(shared, report, "unloaded").await
 }
 
 async fn module_unload(shared: Arc<Shared>, call: Call) -> CommandResult {
@@ -161,8 +172,7 @@ async fn module_unload(shared: Arc<Shared>, call: Call) -> CommandResult {
         shared.manager.stop_on(vhost, module).await.map_err(failures::module)?;
         return Ok(Answer::value(json!({ "status": "ok", "stopped": format!("{module}@{vhost}") })));
     }
-    let report = shared.manager.unload(vec![module.to_owned()], call.args.flag("force")).await;
-    finished_as(&shared, report, "unloaded").await
+    unload(&shared, module, call.args.flag("force")).await
 }
 
 /// The report of a transaction that went well, with what still holds old code; or the failure with stage and reason.

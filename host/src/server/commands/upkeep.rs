@@ -4,14 +4,19 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::updates::target;
-use super::{Handlers, history};
+use super::updates::{self, target};
+use super::{Handlers, failures, history};
 use crate::command::{Answer, Call, CommandError, CommandResult, ErrorKind};
+use crate::plugin::report::Change;
 use crate::plugin::slot::Slot;
 use crate::server::shared::Shared;
 
 pub(super) fn add(handlers: Handlers) -> Handlers {
-    handlers.on("module_quarantine", module_quarantine).on("gc", gc).on("clear_cache", clear_cache)
+    handlers
+        .on("module_quarantine", module_quarantine)
+        .on("module_reload", module_reload)
+        .on("gc", gc)
+        .on("clear_cache", clear_cache)
 }
 
 /// Rows of the store are read when they are wanted; what modules keep in memory is theirs and is always true.
@@ -45,6 +50,28 @@ async fn module_quarantine(shared: Arc<Shared>, call: Call) -> CommandResult {
     let what = if is_lifted { "serves again" } else { "quarantined" };
     Ok(Answer::value(json!({ "status": "ok", "modules": names }))
         .with_text(format!("{what}: {}", names.join(", "))))
+}
+
+/// Another build is an update; the same one is started anew, instance by instance, without a moment in which none serves.
+async fn module_reload(shared: Arc<Shared>, call: Call) -> CommandResult {
+    let (module, vhost) = target(&call);
+    let lies_there = shared.manager.update_list().await;
+    let is_changed = lies_there.iter().any(|entry| entry.module == module && entry.change == Change::Changed);
+    if is_changed && vhost.is_none() {
+        return updates::update_one(&shared, &call, module).await;
+    }
+    let slots = serving(&shared, module, vhost);
+    if slots.is_empty() {
+        return Err(CommandError::new(ErrorKind::NotFound, format!("{module} does not run there.")));
+    }
+    let mut restarted = Vec::new();
+    for slot in &slots {
+        let done = shared.manager.restart_module(&slot.key.vhost, module).await;
+        done.map_err(failures::module)?;
+        restarted.push(slot.key.to_string());
+    }
+    let text = format!("restarted: {}", restarted.join(", "));
+    Ok(Answer::value(json!({ "status": "ok", "restarted": restarted })).with_text(text))
 }
 
 fn serving(shared: &Shared, module: &str, vhost: Option<&str>) -> Vec<Arc<Slot>> {
