@@ -111,14 +111,22 @@ impl StreamEvents for Streams {
         }
     }
 
-    /// Registration only. The handler sees the peer's address as the sender: there is no account yet, and it is by the
-    /// address that registrations are limited.
-    fn before_login(&self, stanza: Stanza, domain: &str, peer: SocketAddr) -> Work<Option<Stanza>> {
-        let wanted = stanza.payload().is_some_and(|payload| payload.ns == ns::REGISTER);
-        if !wanted || !registers(&self.0, domain) {
+    /// Registration and the invitation to it (XEP-0445) only. The handler sees the peer's address as the sender, because there
+    /// is no account yet and it is by the address that registrations are limited, with the stream's id as the resource:
+    /// what an invitation allows is allowed to the stream that showed it.
+    fn before_login(
+        &self,
+        stanza: Stanza,
+        domain: &str,
+        stream_id: &str,
+        peer: SocketAddr,
+    ) -> Work<Option<Stanza>> {
+        let asked = stanza.payload().map(|payload| payload.ns.to_owned());
+        let wanted = asked.filter(|ns| ns == ns::REGISTER || ns == ns::PRE_AUTH);
+        if !wanted.is_some_and(|ns| handles(&self.0, domain, &ns)) {
             return Box::pin(std::future::ready(None));
         }
-        let (Ok(from), Ok(to)) = (address_jid(peer), Jid::parse(domain)) else {
+        let (Ok(from), Ok(to)) = (address_jid(peer, stream_id), Jid::parse(domain)) else {
             return Box::pin(std::future::ready(None));
         };
         let request = stanza.with_from(&from).with_to(&to);
@@ -191,14 +199,14 @@ fn info(client: Client, since: SystemTime) -> SessionInfo {
     }
 }
 
-fn registers(shared: &Shared, domain: &str) -> bool {
-    shared.manager.modules().snapshot().iq(domain, IqTarget::Server, ns::REGISTER).is_some()
+fn handles(shared: &Shared, domain: &str, ns: &str) -> bool {
+    shared.manager.modules().snapshot().iq(domain, IqTarget::Server, ns).is_some()
 }
 
 /// An address literal as a JID: RFC 7622 section 3.2 allows it as a domainpart.
-fn address_jid(peer: SocketAddr) -> Result<Jid, crate::stanza::JidError> {
+fn address_jid(peer: SocketAddr, stream_id: &str) -> Result<Jid, crate::stanza::JidError> {
     match peer {
-        SocketAddr::V4(peer) => Jid::parse(&peer.ip().to_string()),
-        SocketAddr::V6(peer) => Jid::parse(&format!("[{}]", peer.ip())),
+        SocketAddr::V4(peer) => Jid::parse(&format!("{}/{stream_id}", peer.ip())),
+        SocketAddr::V6(peer) => Jid::parse(&format!("[{}]/{stream_id}", peer.ip())),
     }
 }

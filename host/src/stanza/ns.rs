@@ -61,6 +61,8 @@ pub const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
 pub const PUBSUB_EVENT: &str = "http://jabber.org/protocol/pubsub#event";
 /// In-band registration (XEP-0077).
 pub const REGISTER: &str = "jabber:iq:register";
+/// Invitation tokens (XEP-0379, XEP-0445).
+pub const PRE_AUTH: &str = "urn:xmpp:pars:0";
 /// In-band registration as a stream feature (XEP-0077 8).
 pub const REGISTER_FEATURE: &str = "http://jabber.org/features/iq-register";
 /// Chat states (XEP-0085).

@@ -58,8 +58,14 @@ pub trait StreamEvents: StreamHost + 'static {
     }
 
     /// Takes an IQ from a peer that has not logged in. `None`: nobody wants it, which ends the stream.
-    fn before_login(&self, stanza: Stanza, domain: &str, peer: SocketAddr) -> Work<Option<Stanza>> {
-        let _ = (stanza, domain, peer);
+    fn before_login(
+        &self,
+        stanza: Stanza,
+        domain: &str,
+        stream_id: &str,
+        peer: SocketAddr,
+    ) -> Work<Option<Stanza>> {
+        let _ = (stanza, domain, stream_id, peer);
         Box::pin(std::future::ready(None))
     }
 

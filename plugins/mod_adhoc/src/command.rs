@@ -6,11 +6,16 @@ use crate::{AdHoc, NS, show};
 use moult_plugin_api::hooks::OfferedCommand;
 use moult_plugin_api::prelude::*;
 use moult_plugin_api::sdk::digest::random_token;
-use moult_plugin_api::serde_json::{Map, Value};
+use moult_plugin_api::sdk::element::parse_element;
+use moult_plugin_api::serde_json::{Map, Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The longest session id that is taken back.
 const MAX_SESSION_ID: usize = 128;
+/// Nodes of other modules, by what they begin with (XEP-0401).
+const DELEGATED: &[(&str, &str)] = &[("urn:xmpp:invite#", "mod_invites")];
+const DELEGATE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl AdHoc {
     pub(crate) async fn answer(self: Arc<Self>, iq: Iq<'static>) -> Result<Element, StanzaError> {
@@ -38,6 +43,9 @@ impl AdHoc {
         node: &str,
         session: &str,
     ) -> Result<Element, StanzaError> {
+        if let Some(module) = delegated(node) {
+            return self.delegate(module, iq.from(), command, session).await;
+        }
         let task = administration::find(node);
         let name = task.map_or(node, |task| task.command);
         let offered = self.host.commands_for(iq.from()).await?;
@@ -65,6 +73,28 @@ impl AdHoc {
             Err(error) if matches!(error.condition.as_str(), "forbidden" | "item-not-found") => error.into(),
             Err(_) => StanzaError::item_not_found("there is no such command"),
         }
+    }
+
+    /// A command that is another module's own, with forms and rules of its XEP: it gets the element and gives one back.
+    async fn delegate(
+        &self,
+        module: &str,
+        caller: &Jid<'_>,
+        command: &Element,
+        session: &str,
+    ) -> Result<Element, StanzaError> {
+        let args = json!({"from": caller.as_str(), "session": session, "command": command.to_string()});
+        let answer = self.host.request(module, "adhoc", &args, DELEGATE_TIMEOUT).await;
+        let answer = answer.map_err(|error| match error.condition.as_str() {
+            "item-not-found" => StanzaError::item_not_found("there is no such command"),
+            _ => error.into(),
+        })?;
+        if let Some(condition) = answer["error"].as_str().and_then(Condition::from_name) {
+            let text = answer["text"].as_str().unwrap_or_default().to_owned();
+            return Err(StanzaError::new(condition, text));
+        }
+        let reply = answer["command"].as_str().and_then(|text| parse_element(text).ok());
+        reply.ok_or_else(|| StanzaError::internal(format!("{module} gave an answer that cannot be read")))
     }
 
     fn ask(&self, offered: &OfferedCommand, task: Option<&Task>, node: &str, session: &str) -> Element {
@@ -106,6 +136,11 @@ impl AdHoc {
         let shown = show::of(&value, self.options.get().max_rows);
         Ok(reply(node, session, "completed").with_children(shown))
     }
+}
+
+/// The module whose command a node is, where it is none of the table.
+fn delegated(node: &str) -> Option<&'static str> {
+    DELEGATED.iter().find(|(prefix, _)| node.starts_with(prefix)).map(|(_, module)| *module)
 }
 
 /// The client's session, or a new one.

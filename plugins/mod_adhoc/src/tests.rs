@@ -265,3 +265,23 @@ fn service_administration_is_the_same_commands_with_other_forms() {
     );
     assert_eq!(condition(send(&module, ALICE, &format!("node='{ADD}'"), "")), Condition::Forbidden);
 }
+
+#[test]
+fn commands_of_another_xep_are_handed_to_their_module() {
+    let (host, module, _) = server("{}");
+    host.answer_requests(|to, method, args| {
+        assert_eq!((to, method, &args["from"]), ("mod_invites", "adhoc", &json!(ALICE)));
+        let command = args["command"].as_str().unwrap();
+        match command.contains("#invite") {
+            true => Ok(json!({"command": format!("<command xmlns='{NS}' status='completed'/>")})),
+            false if command.contains("#none") => Err(("item-not-found".into(), "no such module".into())),
+            false if command.contains("#odd") => Ok(json!({"command": "<"})),
+            false => Ok(json!({"error": "forbidden", "text": "not you"})),
+        }
+    });
+    let run = |node: &str| send(&module, ALICE, &format!("node='urn:xmpp:invite#{node}'"), "");
+    assert_eq!(run("invite").unwrap().unwrap().attr_s("status"), "completed");
+    assert_eq!(condition(run("create-account")), Condition::Forbidden);
+    assert_eq!(condition(run("none")), Condition::ItemNotFound);
+    assert_eq!(condition(run("odd")), Condition::InternalServerError);
+}

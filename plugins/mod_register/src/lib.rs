@@ -2,11 +2,13 @@
 //! where `open` says so, anybody makes an account before the login.
 //!
 //! Open registration invites spam, so it is off by default and the stream feature is announced only where it is on; without
-//! it accounts are made by `moultctl register`. All of it is limited per client address and time (per account where the
+//! it accounts are made by `moultctl register`, or by whoever shows an invitation of mod_invites (XEP-0445) first. All of it is limited per client address and time (per account where the
 //! address is not known, because the module was loaded after the session began). The limits hold over a swap.
 
+mod invited;
 mod limits;
 
+use invited::Claim;
 use limits::Limits;
 use moult_plugin_api::hooks::{SessionClosed, SessionOpened};
 use moult_plugin_api::prelude::*;
@@ -120,29 +122,41 @@ impl Register {
         }
     }
 
-    /// Of somebody who is not logged in. The server names the address as the sender.
+    /// Of somebody who is not logged in. The server names the address as the sender, and the stream behind it.
     async fn before_login(&self, iq: &Iq<'static>, address: IpAddr) -> Result<IqReply, StanzaError> {
-        if !self.options.open {
-            return Err(StanzaError::not_allowed("accounts are made by the server's administrator"));
-        }
         if iq.is_get() {
-            return Ok(form().into());
+            return match self.options.open || self.is_invited(iq.from()).await {
+                true => Ok(form().into()),
+                false => Err(closed()),
+            };
         }
         let Wish::Password { user, password } = wish(iq.payload()?)? else {
             return Err(StanzaError::new(Condition::RegistrationRequired, "log in to cancel your account"));
         };
-        self.check_password(&password)?;
         let account = Jid::parse(&format!("{user}@{}", self.host.vhost()))
             .ok()
             .filter(|account| account.localpart().is_some() && account.is_bare())
             .ok_or_else(|| StanzaError::new(Condition::JidMalformed, "this is no user name"))?;
+        let invitation = self.claim(iq.from(), &account).await?;
+        if invitation == Claim::None && !self.options.open {
+            return Err(closed());
+        }
+        let made = self.make(&account, &password, address).await;
+        if invitation == Claim::Claimed {
+            self.tell_inviter(iq.from(), &account, made.is_ok()).await;
+        }
+        made.map(|()| ().into())
+    }
+
+    async fn make(&self, account: &Jid<'_>, password: &str, address: IpAddr) -> Result<(), StanzaError> {
+        self.check_password(password)?;
         if !self.limits().count_address(&address.to_string(), self.options.limit) {
             info!(self.host, "too many registrations from {address}");
             return Err(too_many());
         }
-        self.host.create_account(&account, &password).await?;
-        info!(self.host.about(&account), "the account was made from {address}");
-        Ok(().into())
+        self.host.create_account(account, password).await?;
+        info!(self.host.about(account), "the account was made from {address}");
+        Ok(())
     }
 
     /// Who asks. Only users of this vhost have something registered here.
@@ -202,6 +216,10 @@ impl Register {
 fn address(from: &Jid<'_>) -> Option<IpAddr> {
     let literal = from.domain().trim_start_matches('[').trim_end_matches(']');
     if from.localpart().is_some() { None } else { literal.parse().ok() }
+}
+
+fn closed() -> StanzaError {
+    StanzaError::not_allowed("accounts are made by the server's administrator")
 }
 
 fn too_many() -> StanzaError {

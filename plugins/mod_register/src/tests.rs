@@ -118,3 +118,40 @@ fn strangers_make_accounts_only_where_registration_is_open() {
     assert_eq!(condition(change(&open, STRANGER, "dave", "a password")), Condition::ResourceConstraint);
     assert_eq!(change(&open, "[2001:db8::1]", "dave", "a password"), Ok(None));
 }
+
+#[test]
+fn whoever_is_invited_registers_where_registration_is_closed() {
+    let (host, module) = server("{}");
+    let asked = std::sync::Arc::new(Mutex::new(Vec::new()));
+    let noted = std::sync::Arc::clone(&asked);
+    host.answer_requests(move |to, method, args| {
+        assert_eq!(to, "mod_invites");
+        noted.lock().unwrap().push(format!("{method} {} {}", args["account"], args["made"]));
+        let claim = match args["account"].as_str() {
+            Some("reserved@example.org") => "reserved",
+            Some("other@example.org") => "other-name",
+            Some("late@example.org") => "used",
+            Some("stranger@example.org") => "none",
+            _ => "claimed",
+        };
+        Ok(json!({"invited": args["stream"] == "192.0.2.7/s1", "claim": claim}))
+    });
+    let query = "<query xmlns='jabber:iq:register'/>";
+    assert!(module.iq_get("192.0.2.7/s1", "example.org", query).is_ok());
+    assert_eq!(condition(module.iq_get("192.0.2.7/s2", "example.org", query)), Condition::NotAllowed);
+    for (user, wrong) in [
+        ("reserved", Condition::Conflict),
+        ("other", Condition::NotAcceptable),
+        ("late", Condition::NotAllowed),
+        ("stranger", Condition::NotAllowed),
+    ] {
+        assert_eq!(condition(change(&module, "192.0.2.7/s1", user, "a password")), wrong, "{user}");
+    }
+    asked.lock().unwrap().clear();
+    assert_eq!(condition(change(&module, "192.0.2.7/s1", "new", "short")), Condition::NotAcceptable);
+    assert_eq!(change(&module, "192.0.2.7/s1", "new", "a password"), Ok(None));
+    assert_eq!(host.password("new@example.org").as_deref(), Some("a password"));
+    let asked = asked.lock().unwrap();
+    let told: Vec<&String> = asked.iter().filter(|line| line.starts_with("registered")).collect();
+    assert_eq!(told, [r#"registered "new@example.org" false"#, r#"registered "new@example.org" true"#]);
+}

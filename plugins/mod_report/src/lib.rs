@@ -70,6 +70,7 @@ impl Settings {
 
 impl Module for Reports {
     type Options = Options;
+    const RELOADS: bool = true;
 
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         host.feature(NS, Target::Server)?;

@@ -87,6 +87,7 @@ pub struct SpamFilter {
 
 impl Module for SpamFilter {
     type Options = Options;
+    const RELOADS: bool = true;
 
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         let fixed = Fixed::read(host, &options)?;

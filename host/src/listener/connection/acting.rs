@@ -37,7 +37,8 @@ impl<E: Inward> Connection<E> {
             Action::Login(step) => self.begin_login(step),
             Action::BeforeLogin(stanza) => {
                 let domain = self.stream.domain().unwrap_or_default();
-                let work = self.hub.events.before_login(stanza, domain, self.peer);
+                let id = self.stream.id().unwrap_or_default();
+                let work = self.hub.events.before_login(stanza, domain, id, self.peer);
                 self.work = Some(Ongoing::BeforeLogin(work));
             }
             Action::Bind(resource) => self.begin_binding(resource),

@@ -135,7 +135,13 @@ impl StreamEvents for Inwards {
         self.record.logins.lock().unwrap().push((end.account, mechanism.to_owned(), failure));
     }
 
-    fn before_login(&self, stanza: Stanza, _domain: &str, _peer: SocketAddr) -> Work<Option<Stanza>> {
+    fn before_login(
+        &self,
+        stanza: Stanza,
+        _domain: &str,
+        _stream_id: &str,
+        _peer: SocketAddr,
+    ) -> Work<Option<Stanza>> {
         let is_register = stanza.payload().is_some_and(|payload| payload.ns == "jabber:iq:register");
         Box::pin(async move {
             tokio::task::yield_now().await;
