@@ -30,6 +30,8 @@ pub(crate) struct Handlers {
     segments: [OnceLock<Segment>; SEGMENTS],
     next: AtomicU64,
     timers: Mutex<HashMap<u64, Arc<Entry>>>,
+    /// What other modules may ask, by the method's name.
+    requests: Mutex<HashMap<String, Arc<Entry>>>,
 }
 
 impl Handlers {
@@ -69,6 +71,22 @@ impl Handlers {
         let forgotten = self.timers().remove(&number);
         // Dropped outside the lock: what the handler captured may do anything.
         drop(forgotten);
+    }
+
+    /// Keeps the handler of a method; the one before it, if there was one, ends.
+    pub(crate) fn add_request(&self, method: &str, entry: Entry) {
+        let before = self.requests().insert(method.to_owned(), Arc::new(entry));
+        // Dropped outside the lock: what the handler captured may do anything.
+        drop(before);
+    }
+
+    /// The method's handler.
+    pub(crate) fn request(&self, method: &str) -> Option<Arc<Entry>> {
+        self.requests().get(method).cloned()
+    }
+
+    fn requests(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Entry>>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn timers(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Entry>>> {

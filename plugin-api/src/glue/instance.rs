@@ -81,6 +81,10 @@ unsafe extern "C" fn call_instance<M: Module>(
             instance.handle(call, &reply, task)
         }
         call::TIMER => instance.fire(call, &reply, task),
+        call::REQUEST => match instance.handlers.request(call.name.as_str()) {
+            Some(entry) => instance.run(&entry.run, call, &reply, task),
+            None => lifecycle::call(instance, call, &reply),
+        },
         _ => lifecycle::call(instance, call, &reply),
     })
 }

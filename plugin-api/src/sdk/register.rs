@@ -149,6 +149,22 @@ impl Host {
         self.register(call::COMMAND, what(registration::COMMAND, &spec.name, &args), handler.into_raw())
     }
 
+    /// Answers what other modules ask by that method (see [`Host::request`]). The function may be `async`; methods without
+    /// one go to [`Module::on_request`]. Made in [`Module::start`].
+    pub fn on_request<M, K>(
+        &self,
+        method: &str,
+        handler: impl Handler<CommandEvent, M, K>,
+    ) -> Result<(), HostError> {
+        let handler = handler.into_raw();
+        if handler.module.is_some_and(|module| module != self.module_type()) {
+            return Err(HostError::new("bad-request", "this handler belongs to another module type"));
+        }
+        let handlers = self.handlers().ok_or_else(HostError::gone)?;
+        handlers.add_request(method, Entry { kind: call::REQUEST, once: false, run: handler.run });
+        Ok(())
+    }
+
     /// Serves an HTTP path and everything below it.
     pub fn on_http<M, K>(
         &self,

@@ -43,6 +43,7 @@ impl Module for All {
         host.on_iq("urn:ignored", |_: &All, _: &Iq<'_>| IqReply::Ignore)?;
         host.command(&CommandSpec::new("greet", "Says hello").arg("name", "string", "Whom"), Self::greet)?;
         host.command(&CommandSpec::new("greet_slowly", "Says hello"), Self::greet_slowly)?;
+        host.on_request("greet", Self::greet_slowly)?;
         host.on_http("/hello", HttpAuth::None, Self::http)?;
         host.on_http("/hello/deep", HttpAuth::Admin, |_: &All, _: &HttpRequest<'_>| {
             HttpResponse::text(200, "deep")
@@ -267,4 +268,14 @@ fn timers_fire_in_time_once_or_again_and_again() {
     host.advance(Duration::from_secs(8));
     assert_eq!((host.counter("once"), host.counter("ticks"), host.gauge("ticked")), (1, 5, Some(1)));
     assert_eq!(module.stop(StopReason::Unload).tasks, 1, "the last tick was still asleep");
+}
+
+#[test]
+fn a_request_of_another_module_has_its_handler_which_may_wait() {
+    let host = FakeHost::new("example.org");
+    let module = host.start::<All>("{}");
+    let args = json!({"name": "Ann"});
+    assert_eq!(module.request("greet", &args), module.command("greet_slowly", &args));
+    assert!(module.request("greet", &args).is_ok());
+    assert_eq!(module.request("unknown", &args).unwrap_err().code, 404);
 }
