@@ -192,6 +192,11 @@ impl CommandSpec {
         usage
     }
 
+    /// The argument that names the vhost which the command is about: the first one of that kind.
+    pub fn vhost_arg(&self) -> Option<&ArgSpec> {
+        self.args.iter().find(|arg| arg.kind == ArgKind::Host)
+    }
+
     /// The argument of that name; `-` and `_` are the same.
     pub fn find_arg(&self, name: &str) -> Option<&ArgSpec> {
         let name = name.replace('-', "_");
@@ -278,5 +283,15 @@ mod tests {
             .flag("dry_run", "Whether to look only.");
         assert_eq!(spec.usage(), "update MODULES... [soft|brutal] [--dry-run]");
         assert!(spec.find_arg("dry-run").is_some_and(ArgSpec::is_flag));
+    }
+    #[test]
+    fn the_vhost_of_a_command_is_named_by_its_kind() {
+        let spec = CommandSpec::new("add", "x", "Adds.").arg("localhost", ArgKind::Host, "Where.").arg(
+            "host",
+            ArgKind::String,
+            "Whom.",
+        );
+        assert_eq!(spec.vhost_arg().map(|arg| &*arg.name), Some("localhost"));
+        assert!(CommandSpec::new("all", "x", "All.").vhost_arg().is_none());
     }
 }

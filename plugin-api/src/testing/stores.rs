@@ -54,6 +54,14 @@ impl Stores {
         self.keyvals.insert(key(store, name), value.to_vec());
     }
 
+    pub(super) fn map_entries(&self, store: &str, name: &str) -> Fields {
+        self.maps.get(&key(store, name)).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn map_set(&mut self, store: &str, name: &str, field: &str, value: &[u8]) {
+        self.maps.entry(key(store, name)).or_default().insert(field.to_owned(), value.to_vec());
+    }
+
     pub(super) fn keyval_delete(&mut self, store: &str, name: &str) {
         self.keyvals.remove(&key(store, name));
     }

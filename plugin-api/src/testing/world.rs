@@ -237,6 +237,16 @@ impl FakeHost {
         self.world().stores.keyval_set(store, key, value);
     }
 
+    /// All fields of a key in a map of the modules.
+    pub fn map_entries(&self, store: &str, key: &str) -> BTreeMap<String, Vec<u8>> {
+        self.world().stores.map_entries(store, key)
+    }
+
+    /// Writes a field of a map as another build would.
+    pub fn store_map(&self, store: &str, key: &str, field: &str, value: &[u8]) {
+        self.world().stores.map_set(store, key, field, value);
+    }
+
     /// Answers the IQs that modules send: the request's tree in, the reply's out; `None` lets the request time out.
     pub fn answer_iqs(&self, answer: impl FnMut(&Element) -> Option<Element> + Send + 'static) {
         self.responders().iqs = Some(Box::new(answer));

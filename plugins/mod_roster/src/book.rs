@@ -63,15 +63,20 @@ impl Book {
         stored.map_or(Ok(Item::default()), |value| read(&value))
     }
 
-    /// Writes one contact back, or forgets it where nothing is left of it. Gives the new version, if clients are shown
-    /// something new.
+    /// The accounts that have contacts, in order, after that one.
+    pub async fn accounts(&self, after: &str, limit: usize) -> Result<Vec<String>, HostError> {
+        self.map.keys("", after, limit).await
+    }
+
+    /// Writes one contact back, or forgets it where nothing is left of it. Gives the version before and the new one, if
+    /// clients are shown something new.
     pub async fn write(
         &self,
         account: &str,
         contact: &str,
         before: &Item,
         after: &Item,
-    ) -> Result<Option<u64>, HostError> {
+    ) -> Result<Option<(u64, u64)>, HostError> {
         if before == after {
             return Ok(None);
         }
@@ -86,9 +91,10 @@ impl Book {
             return Ok(None);
         }
         let stored = self.map.get(account, VERSION).await?;
-        let next = next_version(stored.as_deref().map_or(0, version));
+        let last = stored.as_deref().map_or(0, version);
+        let next = next_version(last);
         self.map.update(account, &change.set(VERSION, next.to_string().as_bytes())).await?;
-        Ok(Some(next))
+        Ok(Some((last, next)))
     }
 
     /// Forgets an account.

@@ -3,6 +3,7 @@
 
 use crate::Roster;
 use crate::item::Item;
+use crate::shared::{Shared, both};
 use crate::state::Kind;
 use moult_plugin_api::hooks::Subscription;
 use moult_plugin_api::prelude::*;
@@ -16,6 +17,15 @@ struct Exchange<'a> {
     contact: Jid<'a>,
     kind: Kind,
     stanza: &'a Stanza<'static>,
+    /// What another module adds to the roster.
+    shared: Shared,
+}
+
+impl Exchange<'_> {
+    /// Who sees whom because of a shared group.
+    fn added(&self) -> Subscription {
+        self.shared.of(self.contact.as_str()).map(|item| item.subscription).unwrap_or_default()
+    }
 }
 
 impl Roster {
@@ -24,12 +34,14 @@ impl Roster {
         let Some(kind) = stanza.type_attr().as_deref().and_then(Kind::from_name) else { return Taken::No };
         let (account, contact) =
             if outbound { (stanza.from(), stanza.to()) } else { (stanza.to(), stanza.from()) };
-        let exchange = Exchange { account: account.bare(), contact: contact.bare(), kind, stanza };
-        if exchange.account == exchange.contact {
+        let (account, contact) = (account.bare(), contact.bare());
+        if account == contact {
             // An account sees itself (section 4.2.2).
             return Taken::Yes;
         }
-        let _turn = self.turns.take(exchange.account.as_str()).await;
+        let _turn = self.turns.take(account.as_str()).await;
+        let shared = self.shared(account.as_str()).await;
+        let exchange = Exchange { account, contact, kind, stanza, shared };
         let done = if outbound { self.outbound(&exchange).await } else { self.inbound(&exchange).await };
         if let Err(error) = done {
             error!(self.host.about(&exchange.account), "a subscription could not be changed: {error}");
@@ -43,6 +55,9 @@ impl Roster {
     /// Appendix A.2: stored first, then on its way, then the user's resources are told.
     async fn outbound(&self, exchange: &Exchange<'_>) -> Result<(), HostError> {
         let (account, contact) = (exchange.account.as_str(), exchange.contact.as_str());
+        if exchange.kind == Kind::Subscribe && exchange.added().has_to() {
+            return Ok(());
+        }
         let before = self.book.item(account, contact).await?;
         let step = before.state().outbound(exchange.kind);
         let mut after = before.clone();
@@ -52,7 +67,7 @@ impl Roster {
             self.refuse(exchange, self.full()).await;
             return Ok(());
         }
-        let version = self.book.write(account, contact, &before, &after).await?;
+        let version = self.write(&exchange.account, contact, (&before, &after)).await?;
         // Section 3.2.2: unavailable presence goes before the stanza after which the contact may not see it.
         if exchange.kind == Kind::Unsubscribed {
             self.tell_server(exchange, &before, &after).await?;
@@ -60,7 +75,7 @@ impl Roster {
         if step.passes {
             self.host.route(&exchange.account, &exchange.contact, exchange.stanza.bytes())?;
         }
-        self.push(account, contact, &after, version).await?;
+        self.push(&exchange.account, contact, &after, &exchange.shared, version).await?;
         // Section 3.1.5: and presence goes behind the one after which the contact expects it.
         if exchange.kind != Kind::Unsubscribed {
             self.tell_server(exchange, &before, &after).await?;
@@ -71,7 +86,7 @@ impl Roster {
     /// Section 3.4: a permission before the request is noted and goes nowhere; a denial takes it back.
     fn note_approval(&self, kind: Kind, passes: bool, item: &mut Item) {
         let in_advance = kind == Kind::Subscribed && !passes && !item.subscription.has_from();
-        if in_advance && self.options.pre_approval {
+        if in_advance && self.options.get().pre_approval {
             item.approved = true;
             item.listed = true;
         }
@@ -84,6 +99,9 @@ impl Roster {
     async fn inbound(&self, exchange: &Exchange<'_>) -> Result<(), HostError> {
         let (account, contact) = (exchange.account.as_str(), exchange.contact.as_str());
         let before = self.book.item(account, contact).await?;
+        if exchange.kind == Kind::Subscribe && exchange.added().has_from() {
+            return self.say_yes(exchange);
+        }
         if exchange.kind == Kind::Subscribe && (before.subscription.has_from() || before.approved) {
             return self.agree(exchange, &before).await;
         }
@@ -98,22 +116,26 @@ impl Roster {
             self.host.count("requests_dropped", 1);
             return Ok(());
         }
-        let version = self.book.write(account, contact, &before, &after).await?;
+        let version = self.write(&exchange.account, contact, (&before, &after)).await?;
         self.hand_over(exchange).await?;
-        self.push(account, contact, &after, version).await?;
+        self.push(&exchange.account, contact, &after, &exchange.shared, version).await?;
         self.tell_server(exchange, &before, &after).await
     }
 
     /// Section 3.1.3: who sees the account already, or was allowed to beforehand, is answered in its place.
     async fn agree(&self, exchange: &Exchange<'_>, before: &Item) -> Result<(), HostError> {
-        let (account, contact) = (exchange.account.as_str(), exchange.contact.as_str());
+        let contact = exchange.contact.as_str();
         let mut after = before.clone();
         after.set_state(crate::state::State { from: true, pending_in: false, ..before.state() }, None);
-        let version = self.book.write(account, contact, before, &after).await?;
-        let agreement = Element::new("presence").with_attr("type", "subscribed");
-        self.host.route_element(&exchange.account, &exchange.contact, &agreement)?;
-        self.push(account, contact, &after, version).await?;
+        let version = self.write(&exchange.account, contact, (before, &after)).await?;
+        self.say_yes(exchange)?;
+        self.push(&exchange.account, contact, &after, &exchange.shared, version).await?;
         self.tell_server(exchange, before, &after).await
+    }
+
+    fn say_yes(&self, exchange: &Exchange<'_>) -> Result<(), HostError> {
+        let agreement = Element::new("presence").with_attr("type", "subscribed");
+        self.host.route_element(&exchange.account, &exchange.contact, &agreement)
     }
 
     /// A request is for people, who are where presence is; the rest is for clients that show the roster.
@@ -130,10 +152,11 @@ impl Roster {
         before: &Item,
         after: &Item,
     ) -> Result<(), HostError> {
-        if before.subscription == after.subscription {
+        let with_added = |item: &Item| both(item.subscription, exchange.added());
+        if with_added(before) == with_added(after) {
             return Ok(());
         }
-        self.host.contact_changed(&exchange.account, &exchange.contact, after.subscription).await
+        self.host.contact_changed(&exchange.account, &exchange.contact, with_added(after)).await
     }
 
     /// The bare JID is all that is left of the sender: all its resources may have asked.

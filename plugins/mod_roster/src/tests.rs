@@ -4,6 +4,10 @@ use moult_plugin_api::sdk::ModuleOptions;
 use moult_plugin_api::serde_json::{self, Value, json};
 use moult_plugin_api::testing::{FakeHost, HookResult, Instance, IqResult};
 
+mod added;
+mod administering;
+mod versions;
+
 const ME: &str = "romeo@example.org";
 const HERE: &str = "romeo@example.org/orchard";
 const YOU: &str = "juliet@far.example";
@@ -131,30 +135,6 @@ fn a_roster_is_its_owners_alone_and_bounded() {
         condition(module.iq_get(HERE, ME, "<other xmlns='jabber:iq:roster'/>")),
         Condition::BadRequest
     );
-}
-
-#[test]
-fn who_knows_the_version_gets_nothing_twice() {
-    let (host, module) = server("{}");
-    assert_eq!(get(&module, " ver=''").unwrap().attr("ver"), Some("0"));
-    assert_eq!(get(&module, " ver='0'"), None, "an empty roster has a version too");
-    set(&module, "<item jid='a@x'/>").unwrap();
-    let pushed = host.take_delivered().remove(0).stanza;
-    let first = pushed.subtag("query").unwrap().attr_s("ver").to_owned();
-    assert_eq!(get(&module, &format!(" ver='{first}'")), None);
-    set(&module, "<item jid='b@x'/>").unwrap();
-    let full = get(&module, &format!(" ver='{first}'")).unwrap();
-    assert_eq!(full.elements().count(), 2);
-    assert!(full.attr_s("ver").parse::<u64>().unwrap() > first.parse::<u64>().unwrap());
-    assert_eq!(get(&module, "").unwrap().attr("ver"), None, "who does not ask is not told");
-    set(&module, "<item jid='b@x'/>").unwrap();
-    assert_eq!(host.take_delivered().len(), 1, "what changes nothing is not pushed");
-}
-
-#[test]
-fn versioning_can_be_switched_off() {
-    let (_host, module) = server(r#"{"versioning": false}"#);
-    assert_eq!(get(&module, " ver='0'").unwrap().attr("ver"), None);
 }
 
 #[test]
@@ -318,33 +298,4 @@ fn a_store_of_a_later_build_is_refused() {
     host.store("meta", "schema", b"2");
     let failure = host.try_start::<Roster>("{}").map(drop).unwrap_err();
     assert!(format!("{failure:?}").contains("schema 2"), "{failure:?}");
-}
-
-#[test]
-fn an_administrator_changes_rosters_by_command() {
-    let (host, module) = server("{}");
-    let item = |rest: Value| {
-        let mut args = json!({
-            "localuser": "romeo", "localhost": "example.org", "user": "juliet", "host": "far.example",
-        });
-        args.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
-        args
-    };
-    let add = |subs: &str| {
-        module.command("add_rosteritem", &item(json!({"nick": "J", "group": "a;b", "subs": subs})))
-    };
-    assert_eq!(add("sideways").unwrap_err().code, 400);
-    assert!(add("both").is_ok());
-    assert_eq!(seen(&host), expect(&["both"], &[], &[], &[Subscription::Both]));
-    let account = json!({"user": "romeo", "host": "example.org"});
-    let roster = module.command("get_roster", &account).unwrap();
-    assert_eq!(
-        roster,
-        json!([{"jid": YOU, "nick": "J", "subscription": "both", "ask": "none", "groups": ["a", "b"]}])
-    );
-    assert!(module.command("delete_rosteritem", &item(json!({}))).is_ok());
-    assert_eq!(seen(&host), expect(&["remove"], &[], &[], &[Subscription::None]));
-    assert_eq!(module.command("delete_rosteritem", &item(json!({}))).unwrap_err().code, 404);
-    let nobody = json!({"user": "nobody", "host": "example.org"});
-    assert_eq!(module.command("get_roster", &nobody).unwrap_err().code, 404);
 }

@@ -42,9 +42,7 @@ pub fn read(query: &Element, account: &str, limits: &Options) -> Result<Wish, St
         return Ok(Wish::Remove { jid });
     }
     let name = item.attr_s("name").to_owned();
-    if name.chars().count() > limits.name_length {
-        return Err(not_acceptable(format!("a name has {} characters at most", limits.name_length)));
-    }
+    check_name(&name, limits)?;
     Ok(Wish::Set { jid, name, groups: groups(item, limits)? })
 }
 
@@ -55,19 +53,33 @@ fn groups(item: &Element, limits: &Options) -> Result<Vec<String>, StanzaError> 
         if group.is_empty() {
             return Err(not_acceptable("a group needs a name"));
         }
-        if group.chars().count() > limits.group_length {
-            let text = format!("a group's name has {} characters at most", limits.group_length);
-            return Err(not_acceptable(text));
-        }
         if groups.contains(&group) {
             return Err(StanzaError::bad_request("a contact is in each group once"));
         }
         groups.push(group);
     }
+    check_groups(&groups, limits)?;
+    Ok(groups)
+}
+
+/// Whether a contact's name is short enough.
+pub fn check_name(name: &str, limits: &Options) -> Result<(), StanzaError> {
+    if name.chars().count() > limits.name_length {
+        return Err(not_acceptable(format!("a name has {} characters at most", limits.name_length)));
+    }
+    Ok(())
+}
+
+/// Whether a contact's groups are few and their names short enough.
+pub fn check_groups(groups: &[String], limits: &Options) -> Result<(), StanzaError> {
+    if groups.iter().any(|group| group.chars().count() > limits.group_length) {
+        let text = format!("a group's name has {} characters at most", limits.group_length);
+        return Err(not_acceptable(text));
+    }
     if groups.len() > limits.max_groups {
         return Err(not_acceptable(format!("a contact is in {} groups at most", limits.max_groups)));
     }
-    Ok(groups)
+    Ok(())
 }
 
 fn not_acceptable(text: impl Into<std::borrow::Cow<'static, str>>) -> StanzaError {

@@ -69,7 +69,7 @@ struct Request {
 
 impl Modules {
     /// Runs a module's command. `args` is a JSON object. A module with an instance on each vhost is asked on the one that
-    /// the argument `host` names, where the command has such an argument.
+    /// the first argument of the kind `host` names, where the command has such an argument.
     pub fn command(
         &self,
         name: &str,
@@ -83,7 +83,7 @@ impl Modules {
             args: args.to_string(),
             ..Request::default()
         };
-        let (wanted, host) = (name.to_owned(), args["host"].as_str().map(str::to_owned));
+        let (wanted, host) = (name.to_owned(), self.vhost_in(name, args));
         if let Some(host) = &host
             && self.core.snapshot().command_on(name, host).is_none()
         {
@@ -99,6 +99,15 @@ impl Modules {
         });
         let running = self.run(request, find, None);
         Box::pin(async move { value_of(running.await?) })
+    }
+
+    /// The vhost that a command is about. In `add_rosteritem` the argument `host` is the contact's domain, so the name alone
+    /// does not tell; modules of API 1.0 may have given it no kind.
+    fn vhost_in(&self, name: &str, args: &Value) -> Option<String> {
+        let snapshot = self.core.snapshot();
+        let declared = &snapshot.command(name)?.decl.args;
+        let named = declared.iter().find(|arg| arg.kind == "host").map_or("host", |arg| arg.name.as_str());
+        args[named].as_str().map(str::to_owned)
     }
 
     /// Asks the module that serves the path. `None`: no module does.

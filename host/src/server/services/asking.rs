@@ -120,7 +120,7 @@ pub(super) fn run_command(
     let CommandArgs { name, args, full, caller } = read(&request.args)?;
     let table = table(shared)?;
     let caller = match caller {
-        Some(jid) => by_xmpp(shared, &jid, args.as_ref().and_then(|args| args.get("host")?.as_str()))?,
+        Some(jid) => by_xmpp(shared, &jid, vhost_in(&table, &name, args.as_ref()).as_deref())?,
         None => Caller { from: FrontEnd::Module, admin: true, jid: None, who: origin.to_string() },
     };
     // On the core runtime: an update must not depend on the threads of modules.
@@ -134,6 +134,12 @@ pub(super) fn run_command(
         }
     });
     Ok(within(LONG_DEADLINE, running))
+}
+
+/// The vhost that a command is about: its admins may give it.
+fn vhost_in(table: &Table, name: &str, args: Option<&Map<String, Value>>) -> Option<String> {
+    let spec = table.spec(name)?;
+    Some(args?.get(&*spec.vhost_arg()?.name)?.as_str()?.to_owned())
 }
 
 fn in_full(error: &CommandError) -> Value {
@@ -169,7 +175,7 @@ pub(super) fn commands_for(shared: &Arc<Shared>, request: &OpRequest) -> Result<
         .find(|caller| caller.as_ref().is_ok_and(|caller| caller.admin));
     let own = own.transpose()?;
     let may_call = |spec: &CommandSpec| {
-        let takes_host = || spec.args.iter().any(|arg| arg.name == "host");
+        let takes_host = || spec.vhost_arg().is_some();
         table.may_call(spec, &anywhere).is_ok()
             || own.as_ref().is_some_and(|own| takes_host() && table.may_call(spec, own).is_ok())
     };
