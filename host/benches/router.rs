@@ -1,9 +1,10 @@
 //! What the router costs per stanza, without streams and modules: `cargo bench -p moult-host --bench router`.
 //!
 //! One line per case: nanoseconds and allocations per stanza, from the sender's session into the receiver's mailbox and
-//! out of it again.
+//! out of it again. Before that the look-up alone: which of the server's tables knows the recipient.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use moult_host::config::ConflictPolicy;
 use moult_host::iq::IqHandlers;
 use moult_host::plugin::call::{Dispatch, HookCall, HookVerdict, IqCall, IqOutcome, RouteTable};
 use moult_host::plugin::hook::HookPoint;
-use moult_host::router::{AccountDirectory, BoxFuture, Modules, NoFederation, Router, RouterParts};
+use moult_host::router::{AccountDirectory, BoxFuture, Modules, NoFederation, Place, Router, RouterParts};
 use moult_host::session::{
     Batch, BindRequest, BoundSession, MailboxReceiver, SessionInfo, SessionLimits, Sessions,
 };
@@ -41,8 +42,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// No modules but one handler that answers at once.
-struct OneHandler;
+/// One handler that answers at once, and tables of domains that nobody is sent to.
+struct OneHandler(HashMap<String, RouteTable, foldhash::fast::RandomState>);
 
 impl IqHandlers for OneHandler {
     fn handle(&self, request: IqCall<'_>) -> Option<Dispatch<IqOutcome>> {
@@ -64,8 +65,8 @@ impl Modules for OneHandler {
         Dispatch::Ready(HookVerdict { stanza: call.stanza, body: call.body, stopped: None })
     }
 
-    fn owns(&self, _: RouteTable, _: &str) -> bool {
-        false
+    fn owns(&self, table: RouteTable, domain: &str) -> bool {
+        self.0.get(domain) == Some(&table)
     }
 
     fn deliver(&self, _: RouteTable, _: &str, _: &Stanza) -> Option<Result<(), StanzaError>> {
@@ -99,7 +100,7 @@ fn main() {
     let router = Router::new(RouterParts {
         vhosts: vec!["a.example".into(), "b.example".into()],
         sessions: Sessions::new(SessionLimits::default()),
-        modules: Arc::new(OneHandler),
+        modules: Arc::new(OneHandler(domains())),
         accounts: Arc::new(Everybody),
         remote: Arc::new(NoFederation),
         runtime: runtime.handle().clone(),
@@ -116,6 +117,16 @@ fn main() {
     assert!(router.from_session(&juliet, stanza(presence)).is_done());
     own.drain(&mut Batch::new(), usize::MAX);
     hers.drain(&mut Batch::new(), usize::MAX);
+
+    for (what, to, place) in [
+        ("look-up of an account", "juliet@b.example/balcony", Place::Account),
+        ("look-up of a vhost", "a.example", Place::Vhost),
+        ("look-up in the LOCAL table", "user@service7.a.example", Place::Module(RouteTable::Local)),
+        ("look-up in the GLOBAL table", "user@service8.a.example", Place::Module(RouteTable::Global)),
+        ("look-up of another server", "user@elsewhere.example", Place::Elsewhere),
+    ] {
+        look_up(what, &router, &Jid::parse(to).expect("a JID"), place);
+    }
 
     let body = "x".repeat(100);
     let message = |to: &str| {
@@ -139,6 +150,25 @@ fn main() {
 
 fn stanza(xml: &str) -> Stanza {
     Stanza::parse(xml.as_bytes()).expect("a stanza")
+}
+
+/// A hundred domains of modules, by turns in either table.
+fn domains() -> HashMap<String, RouteTable, foldhash::fast::RandomState> {
+    let table = |number: u32| if number % 2 == 1 { RouteTable::Local } else { RouteTable::Global };
+    (0..100).map(|number| (format!("service{number}.a.example"), table(number))).collect()
+}
+
+fn look_up(what: &str, router: &Router, to: &Jid, place: Place) {
+    const ROUNDS: u32 = 1_000_000;
+    let mut best = f64::MAX;
+    for _ in 0..5 {
+        let started = Instant::now();
+        for _ in 0..ROUNDS {
+            assert_eq!(std::hint::black_box(router.look_up(std::hint::black_box(to))), place);
+        }
+        best = best.min(started.elapsed().as_nanos() as f64 / f64::from(ROUNDS));
+    }
+    println!("{what:<32} {best:>7.0} ns");
 }
 
 fn measure(what: &str, router: &Router, sender: &BoundSession, stanza: &Stanza, out: &mut MailboxReceiver) {

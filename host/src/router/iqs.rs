@@ -45,25 +45,25 @@ impl Router {
         answer.map_or(Routing::done(), |reply| self.dispatch(reply))
     }
 
-    /// Gives a stanza to the module that owns its domain: the LOCAL table first, then the GLOBAL one (S2-42). A request
-    /// is owed an answer from then on, because the module can answer it only by routing one.
-    pub(super) fn to_module(&self, stanza: &Stanza) -> Option<Routing> {
-        let domain = stanza.to()?.domain();
-        let owner = |table: &RouteTable| self.inner.modules.owns(*table, domain);
-        let table = [RouteTable::Local, RouteTable::Global].into_iter().find(owner)?;
-        let owed = super::is_request(stanza);
-        if owed && self.inner.owed.owe(stanza, Instant::now(), self.inner.iqs.deadline()).is_err() {
-            return Some(self.bounce(stanza, StanzaErrorCondition::ResourceConstraint.into()));
+    /// Gives a stanza to the module that owns its domain in `table`. A request is owed an answer from then on, because the
+    /// module can answer it only by routing one.
+    pub(super) fn to_module(&self, stanza: Stanza, table: RouteTable) -> Routing {
+        let domain = stanza.to().map_or("", |to| to.domain());
+        let owed = super::is_request(&stanza);
+        if owed && self.inner.owed.owe(&stanza, Instant::now(), self.inner.iqs.deadline()).is_err() {
+            return self.bounce(&stanza, StanzaErrorCondition::ResourceConstraint.into());
         }
-        let taken = self.inner.modules.deliver(table, domain, stanza);
+        let taken = self.inner.modules.deliver(table, domain, &stanza);
         if owed && !matches!(taken, Some(Ok(()))) {
-            self.inner.owed.forget(stanza);
+            self.inner.owed.forget(&stanza);
         }
         self.inner.counts.to_modules();
-        Some(match taken? {
-            Ok(()) => Routing::done(),
-            Err(error) => self.bounce(stanza, error),
-        })
+        match taken {
+            Some(Ok(())) => Routing::done(),
+            Some(Err(error)) => self.bounce(&stanza, error),
+            // It was taken out of the tables since the look-up.
+            None => self.to_elsewhere(&stanza),
+        }
     }
 
     /// Whether a module's answer may go out; see [`crate::iq::OwedAnswers`].

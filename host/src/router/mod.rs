@@ -28,6 +28,7 @@ mod modules;
 mod opening;
 mod outbound;
 mod outside;
+mod place;
 mod presence;
 mod routing;
 pub mod rules;
@@ -51,6 +52,7 @@ pub use contacts::Among;
 pub use counts::RouterCounts;
 pub use modules::Modules;
 pub use outside::{AccountDirectory, NoFederation, RemoteDomains};
+pub use place::Place;
 pub use routing::{BoxFuture, Routing};
 
 use crate::iq::{Dispatcher, OwedAnswers, PendingIq, PendingIqs};
@@ -257,20 +259,19 @@ impl Router {
             self.inner.counts.ignored();
             return Routing::done();
         };
-        if !self.is_vhost(to.domain()) {
-            return self.to_elsewhere(stanza);
+        match self.look_up(to) {
+            Place::Account => self.to_account(stanza),
+            Place::Vhost => self.to_vhost(stanza),
+            Place::Module(table) => self.to_module(stanza, table),
+            Place::Elsewhere => self.to_elsewhere(&stanza),
         }
-        if to.localpart().is_some() { self.to_account(stanza) } else { self.to_vhost(stanza) }
     }
 
-    fn to_elsewhere(&self, stanza: Stanza) -> Routing {
-        if let Some(routing) = self.to_module(&stanza) {
-            return routing;
-        }
+    fn to_elsewhere(&self, stanza: &Stanza) -> Routing {
         self.inner.counts.to_remote();
-        match self.inner.remote.send(&stanza) {
+        match self.inner.remote.send(stanza) {
             Ok(()) => Routing::done(),
-            Err(condition) => self.bounce(&stanza, condition.into()),
+            Err(condition) => self.bounce(stanza, condition.into()),
         }
     }
 

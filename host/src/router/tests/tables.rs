@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use super::super::testing::{Bench, Wire, condition};
 use crate::plugin::call::RouteTable;
+use crate::router::Place;
 use crate::session::SessionLimits;
-use crate::stanza::{StanzaError, StanzaErrorCondition};
+use crate::stanza::{Jid, StanzaError, StanzaErrorCondition};
 
 fn note(
     log: &Arc<Mutex<Vec<&'static str>>>,
@@ -34,6 +35,31 @@ async fn the_local_table_wins_over_the_global_one_and_both_over_other_servers() 
     let sent = wire.0.lock().unwrap();
     assert_eq!(sent.len(), 1);
     assert!(sent[0].contains("elsewhere.example"));
+}
+
+#[tokio::test]
+async fn the_look_up_names_the_place() {
+    let bench = Bench::new();
+    for (table, domain) in [
+        (RouteTable::Local, "both.a.example"),
+        (RouteTable::Global, "both.a.example"),
+        (RouteTable::Global, "only.a.example"),
+        // A module cannot take a vhost away, whatever stands in its tables.
+        (RouteTable::Local, "a.example"),
+    ] {
+        bench.modules.on_route(table, domain, |_| Ok(()));
+    }
+    for (to, place) in [
+        ("romeo@a.example/x", Place::Account),
+        ("nobody@a.example", Place::Account),
+        ("a.example", Place::Vhost),
+        ("a.example/resource", Place::Vhost),
+        ("user@both.a.example/r", Place::Module(RouteTable::Local)),
+        ("only.a.example", Place::Module(RouteTable::Global)),
+        ("elsewhere.example", Place::Elsewhere),
+    ] {
+        assert_eq!(bench.router.look_up(&Jid::parse(to).unwrap()), place, "{to}");
+    }
 }
 
 #[tokio::test]
