@@ -33,7 +33,8 @@ pub(super) fn specs() -> Vec<CommandSpec> {
                 "api_path",
                 ArgKind::String,
                 "The folder of plugin-api; found from moultctl's own place where absent.",
-            ),
+            )
+            .flag("stateful", "Whether it has state, which it hands over to its next build."),
         CommandSpec::new("completion", TAG, "Writes the completion script of a shell.").arg(
             "shell",
             ArgKind::Choice(shells),

@@ -64,7 +64,8 @@ fn check_config(request: &Request, args: &Args, out: &mut dyn Write) -> Outcome 
 fn new_plugin(args: &Args, out: &mut dyn Write) -> Outcome {
     let name = args.text("name");
     let folder = args.optional_text("directory").map_or_else(|| PathBuf::from(name), PathBuf::from);
-    let written = plugin_new::write(name, &folder, args.optional_text("api_path").map(Path::new))?;
+    let api_path = args.optional_text("api_path").map(Path::new);
+    let written = plugin_new::write(name, &folder, api_path, args.flag("stateful"))?;
     for file in written {
         writeln!(out, "{}", file.display())?;
     }

@@ -13,13 +13,20 @@ use moult_plugin_api::manifest::is_module_id;
 use super::ClientError;
 
 const MANIFEST: &str = include_str!("template/Cargo.toml.template");
-const SOURCE: &str = include_str!("template/lib.rs.template");
+const STATELESS: &str = include_str!("template/lib.rs.template");
+const STATEFUL: &str = include_str!("template/stateful.rs.template");
 const IGNORED: &str = "target/\n";
 const API: &str = "plugin-api";
 const INSTALLED: &str = "share/moult/plugin-api";
 
-/// Writes the crate of the module `name` into `folder`; the answer is the list of files.
-pub(super) fn write(name: &str, folder: &Path, api_path: Option<&Path>) -> Result<Vec<PathBuf>, ClientError> {
+/// Writes the crate of the module `name` into `folder`; the answer is the list of files. One `with_state` hands what it
+/// knows over to its next build.
+pub(super) fn write(
+    name: &str,
+    folder: &Path,
+    api_path: Option<&Path>,
+    with_state: bool,
+) -> Result<Vec<PathBuf>, ClientError> {
     let is_name = |short: &&str| is_module_id(name) && short.bytes().any(|byte| byte != b'_');
     let short = name.strip_prefix("mod_").filter(is_name);
     let short = short.ok_or_else(|| {
@@ -28,8 +35,9 @@ pub(super) fn write(name: &str, folder: &Path, api_path: Option<&Path>) -> Resul
     })?;
     let api = api_folder(api_path)?;
     let fill = |template: &str| filled(template, name, short, &api);
+    let source = if with_state { STATEFUL } else { STATELESS };
     let files =
-        [("Cargo.toml", fill(MANIFEST)), ("src/lib.rs", fill(SOURCE)), (".gitignore", IGNORED.to_owned())];
+        [("Cargo.toml", fill(MANIFEST)), ("src/lib.rs", fill(source)), (".gitignore", IGNORED.to_owned())];
     make_folder(folder).map_err(|error| refused(folder, &error))?;
     let mut written = Vec::new();
     for (file, text) in files {
@@ -111,7 +119,7 @@ mod tests {
     fn a_crate_is_written_with_its_own_names_and_is_short() {
         let folder = tempfile::tempdir().unwrap();
         let crate_folder = folder.path().join("deep/mod_good_day");
-        assert_eq!(write("mod_good_day", &crate_folder, None).unwrap().len(), 3);
+        assert_eq!(write("mod_good_day", &crate_folder, None, false).unwrap().len(), 3);
         let source = fs::read_to_string(crate_folder.join("src/lib.rs")).unwrap();
         assert!(source.lines().count() <= 40, "{} lines", source.lines().count());
         assert!(
@@ -124,6 +132,16 @@ mod tests {
         let api = Path::new(manifest["dependencies"]["moult-plugin-api"]["path"].as_str().unwrap());
         assert!(api.is_absolute() && api.join("src/lib.rs").is_file());
         assert_eq!(manifest["package"]["name"].as_str(), Some("mod_good_day"));
+    }
+
+    #[test]
+    fn one_with_state_says_what_it_hands_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let crate_folder = folder.path().join("mod_tally");
+        write("mod_tally", &crate_folder, None, true).unwrap();
+        let source = fs::read_to_string(crate_folder.join("src/lib.rs")).unwrap();
+        assert!(source.contains("module: Tally, state: { writes: 1, reads: 1 }"), "{source}");
+        assert!(!source.contains("{{"), "{source}");
     }
 
     #[test]
@@ -142,7 +160,7 @@ mod tests {
             "mod_x.so",
             "mod-x",
         ] {
-            let error = write(name, &folder.path().join("new"), None).unwrap_err();
+            let error = write(name, &folder.path().join("new"), None, false).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{name:?}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -152,10 +170,10 @@ mod tests {
     fn nothing_is_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("precious"), "x").unwrap();
-        assert_eq!(write("mod_x", folder.path(), None).unwrap_err().exit_code(), 1);
+        assert_eq!(write("mod_x", folder.path(), None, true).unwrap_err().exit_code(), 1);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         let file = folder.path().join("precious");
-        assert!(write("mod_x", &file, None).is_err());
+        assert!(write("mod_x", &file, None, false).is_err());
     }
 
     #[test]
@@ -164,13 +182,13 @@ mod tests {
         let api = folder.path().join("a\"b\\c");
         fs::create_dir(&api).unwrap();
         fs::write(api.join("Cargo.toml"), "").unwrap();
-        write("mod_x", &folder.path().join("x"), Some(&api)).unwrap();
+        write("mod_x", &folder.path().join("x"), Some(&api), false).unwrap();
         let manifest: toml::Table =
             fs::read_to_string(folder.path().join("x/Cargo.toml")).unwrap().parse().unwrap();
         let written = manifest["dependencies"]["moult-plugin-api"]["path"].as_str();
         assert_eq!(written, fs::canonicalize(&api).unwrap().to_str());
         assert!(
-            write("mod_x", &folder.path().join("y"), Some(folder.path())).is_err(),
+            write("mod_x", &folder.path().join("y"), Some(folder.path()), false).is_err(),
             "no plugin-api there"
         );
     }
