@@ -20,6 +20,7 @@
 //! | `user_removed` | bare JID | | | [`AccountArgs`] | watch |
 //! | `contacts` (1.1) | bare JID | | accumulator: [`ContactsAnswer`] | | extend |
 //! | `inactive_packet` (1.1) | sender | full JID | yes | [`PacketArgs`] | say whether it can wait |
+//! | `session_suspended` (1.2) | full JID | | | [`SessionSuspended`] | watch |
 //! | `modules_changed` (1.2) | vhost | | | [`ModulesChanged`] | watch |
 //! | `export_user` (1.2) | bare JID | | | [`ExportArgs`] | give a part: [`ExportPart`] |
 //! | `import_user` (1.2) | bare JID | | an element | [`ImportArgs`] | take it: [`ImportAnswer`] |
@@ -59,6 +60,8 @@ pub mod name {
     pub const CONTACTS: &str = "contacts";
     /// A stanza about to enter the mailbox of a session whose client is inactive (XEP-0352, since 1.1).
     pub const INACTIVE_PACKET: &str = "inactive_packet";
+    /// The connection of a session is lost and the session waits for its client (XEP-0198, since 1.2).
+    pub const SESSION_SUSPENDED: &str = "session_suspended";
     /// Other modules, registrations or options hold from now on (since 1.2).
     pub const MODULES_CHANGED: &str = "modules_changed";
     /// An account was made.
@@ -289,6 +292,14 @@ pub struct OfferedArg {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AccountArgs {}
+
+/// Beside `session_suspended`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SessionSuspended {
+    /// Messages with a body or encrypted content that were sent to the client and not acknowledged by it.
+    pub messages: u64,
+}
 
 /// Beside `modules_changed`. Empty today. It is raised after the fact, once for several changes in short order; what holds
 /// now is to be asked.

@@ -25,7 +25,7 @@ pub(super) fn keep<E: Inward>(hub: &Arc<Hub<E>>, kept: Box<Resumable<E::Session>
     let hub = Arc::clone(hub);
     match hub.resumptions.place(hub.settings().management.max_detached) {
         Some(place) => {
-            hub.events.detached(&kept.session);
+            hub.events.detached(&kept.session, &mut kept.queue.iter().map(|unacked| &unacked.stanza));
             let (jid, timeout) = (hub.events.full_jid(&kept.session), kept.timeout);
             tracing::info!(%jid, ?timeout, unacknowledged = kept.queue.len(), "session waits for its client");
             tokio::spawn(hold(hub, kept, place));

@@ -60,6 +60,8 @@ hook_points! {
     C2sAuthResult = "c2s_auth_result",
     /// The contacts of an account: the accumulator is JSON.
     Contacts = "contacts",
+    /// The connection of a session is lost and the session waits for its client.
+    SessionSuspended = "session_suspended",
     /// Other modules, registrations or options hold from now on.
     ModulesChanged = "modules_changed",
     /// A stanza for a session whose client is inactive. `Stop` says whether it can wait.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use moult_plugin_api::hooks::AuthResult;
+use moult_plugin_api::hooks::{AuthResult, SessionSuspended};
 
 use super::shared::Shared;
 use super::suspended;
@@ -15,7 +15,7 @@ use crate::plugin::hook::HookPoint;
 use crate::plugin::registration::IqTarget;
 use crate::router::Routing;
 use crate::session::{BindRequest, BoundSession, MailboxSender, SessionInfo};
-use crate::stanza::{Jid, Stanza, StanzaError, StanzaErrorCondition, ns};
+use crate::stanza::{Jid, Kind, Stanza, StanzaError, StanzaErrorCondition, ns};
 use crate::stream::management::ClientState;
 use crate::stream::{
     self, Client, FeatureStage, LoginEnd, StreamEvents, StreamHost, Suspended, Taken, Via, Work,
@@ -161,8 +161,19 @@ impl StreamEvents for Streams {
         }
     }
 
-    fn detached(&self, session: &BoundSession) {
+    fn detached(&self, session: &BoundSession, unacknowledged: &mut dyn Iterator<Item = &Stanza>) {
         session.detach();
+        let (modules, jid) = (self.0.manager.modules(), session.full_jid());
+        if !modules.is_hooked(HookPoint::SessionSuspended) {
+            return;
+        }
+        let messages = unacknowledged.filter(|stanza| is_for_people(stanza)).count() as u64;
+        let args = serde_json::to_string(&SessionSuspended { messages }).unwrap_or_default();
+        let call = HookCall { from: Some(jid.clone()), args, ..HookCall::default() };
+        let running = modules.hook(HookPoint::SessionSuspended, jid.domain(), call);
+        if !matches!(running, Dispatch::Ready(_)) {
+            tokio::spawn(running.wait());
+        }
     }
 
     fn resumed(&self, session: &BoundSession, client: Client) {
@@ -181,6 +192,12 @@ impl StreamEvents for Streams {
         let router = self.0.router.clone();
         Box::pin(async move { router.end_session(session, unsent).await })
     }
+}
+
+/// A message with a body or encrypted content. Looked for in the bytes: a few too many do no harm.
+fn is_for_people(stanza: &Stanza) -> bool {
+    let has = |text: &[u8]| memchr::memmem::find(stanza.bytes(), text).is_some();
+    stanza.kind() == Kind::Message && (has(b"<body") || has(b"<encrypted"))
 }
 
 fn info(client: Client, since: SystemTime) -> SessionInfo {

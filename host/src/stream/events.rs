@@ -78,9 +78,10 @@ pub trait StreamEvents: StreamHost + 'static {
     /// Takes a stanza inwards.
     fn deliver(&self, session: &Self::Session, stanza: Stanza) -> Taken;
 
-    /// The connection is lost, the session stays: its client may come back (XEP-0198 section 5).
-    fn detached(&self, session: &Self::Session) {
-        let _ = session;
+    /// The connection is lost, the session stays: its client may come back (XEP-0198 section 5). These stanzas it has not
+    /// acknowledged.
+    fn detached(&self, session: &Self::Session, unacknowledged: &mut dyn Iterator<Item = &Stanza>) {
+        let _ = (session, unacknowledged);
     }
 
     /// The client has come back on another stream.

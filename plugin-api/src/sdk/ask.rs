@@ -45,6 +45,8 @@ pub struct Session {
     pub show: String,
     /// Whether it has sent presence.
     pub available: bool,
+    /// Whether its connection is lost and it waits for its client (XEP-0198, since 1.2).
+    pub detached: bool,
 }
 
 /// What all instances of a vhost declared.

@@ -309,6 +309,8 @@ hook_functions! {
     on_user_registered: UserRegisteredEvent;
     /// An account was removed.
     on_user_removed: UserRemovedEvent;
+    /// The connection of a session is lost and the session waits for its client (since 1.2).
+    on_session_suspended: SessionSuspendedEvent;
     /// Other modules, registrations or options hold from now on (since 1.2).
     on_modules_changed: ModulesChangedEvent;
     /// What is kept of an account is written out (since 1.2).

@@ -15,7 +15,7 @@ pub(super) struct Side {
     pub(super) instance: u64,
 }
 
-const HOOKS: [&str; 17] = [
+const HOOKS: [&str; 18] = [
     hooks::name::USER_SEND_PACKET,
     hooks::name::USER_RECEIVE_PACKET,
     hooks::name::FILTER_PACKET,
@@ -29,6 +29,7 @@ const HOOKS: [&str; 17] = [
     hooks::name::DISCO_ITEMS,
     hooks::name::CONTACTS,
     hooks::name::INACTIVE_PACKET,
+    hooks::name::SESSION_SUSPENDED,
     hooks::name::MODULES_CHANGED,
     hooks::name::USER_REGISTERED,
     hooks::name::USER_REMOVED,

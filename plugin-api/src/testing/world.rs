@@ -207,7 +207,15 @@ impl FakeHost {
             priority,
             show: String::new(),
             available: true,
+            detached: false,
         });
+    }
+
+    /// The session's connection is lost, and it waits for its client.
+    pub fn detach_session(&self, jid: &str) {
+        for session in self.world().sessions.iter_mut().filter(|session| session.jid == jid) {
+            session.detached = true;
+        }
     }
 
     /// Ends a session.

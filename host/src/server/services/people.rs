@@ -37,6 +37,7 @@ fn shown(session: &Session) -> serde_json::Value {
         "priority": presence.as_ref().map_or(0, |presence| presence.priority),
         "show": show,
         "available": presence.is_some(),
+        "detached": session.is_detached(),
     })
 }
 

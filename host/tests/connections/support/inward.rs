@@ -181,7 +181,7 @@ impl StreamEvents for Inwards {
         }))
     }
 
-    fn detached(&self, session: &FakeSession) {
+    fn detached(&self, session: &FakeSession, _unacknowledged: &mut dyn Iterator<Item = &Stanza>) {
         self.record.detached.lock().unwrap().push(session.jid.to_string());
     }
 

@@ -12,7 +12,8 @@ mod transfer;
 pub use disco::{Collect, Collecting, ContactsEvent, DiscoInfoEvent, DiscoItemsEvent};
 pub use notice::{
     AccountNotice, AuthResultEvent, AuthResultNotice, Chain, ModulesChangedEvent, Notice,
-    PresenceChangedEvent, SessionClosedEvent, SessionOpenedEvent, UserRegisteredEvent, UserRemovedEvent,
+    PresenceChangedEvent, SessionClosedEvent, SessionOpenedEvent, SessionSuspendedEvent, UserRegisteredEvent,
+    UserRemovedEvent,
 };
 pub use packet::{
     FilterPacketEvent, InactivePacketEvent, LocalPacketEvent, OfflineMessageEvent, Packet,

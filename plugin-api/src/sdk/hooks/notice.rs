@@ -3,7 +3,8 @@
 use super::{Hook, Verdict, args};
 use crate::abi::v1::Call;
 use crate::hooks::{
-    AccountArgs, AuthResult, ModulesChanged, PresenceChanged, SessionClosed, SessionOpened, name,
+    AccountArgs, AuthResult, ModulesChanged, PresenceChanged, SessionClosed, SessionOpened, SessionSuspended,
+    name,
 };
 use crate::sdk::handler::{Answer, Event};
 use crate::sdk::{Host, Jid};
@@ -83,6 +84,8 @@ notices! {
     UserRegisteredEvent = USER_REGISTERED, AccountArgs;
     /// An account was removed.
     UserRemovedEvent = USER_REMOVED, AccountArgs;
+    /// The connection of a session is lost and the session waits for its client.
+    SessionSuspendedEvent = SESSION_SUSPENDED, SessionSuspended;
     /// Other modules, registrations or options hold from now on.
     ModulesChangedEvent = MODULES_CHANGED, ModulesChanged;
     /// An authentication ended, well or badly.
