@@ -9,8 +9,8 @@
 //! * `commands`, `filter`, `template`: for administrators, with ejabberd's names.
 //!
 //! The server owns presence: it asks this module for contacts by the hook `contacts`, remembers the answer, and is told of
-//! every change. Nothing is kept here, so a swap loses nothing; the (empty) state is exported only so that the calls of
-//! one generation end before those of the next begin, because the order of changes of one account is kept by turns.
+//! every change. All lies in the store; what is exported is whether shared contacts were there, and above all so that the
+//! calls of one generation end before those of the next begin, because the order of changes of one account is kept by turns.
 
 mod asking;
 pub mod book;
@@ -32,6 +32,7 @@ use moult_plugin_api::sdk::Turns;
 use moult_plugin_api::sdk::hooks::{Collecting, Notice, SubscriptionPacket};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::Relaxed;
 
 const SCHEMA: u32 = 1;
 
@@ -113,15 +114,18 @@ impl Module for Roster {
     }
 
     fn export_state(&self) -> Option<(u32, Vec<u8>)> {
-        Some((SCHEMA, Vec::new()))
+        Some((SCHEMA, vec![self.had_source.load(Relaxed)]))
     }
 
-    fn import_state(&self, schema: u32, _: &[u8]) -> Result<(), Stop> {
-        if schema == SCHEMA {
-            Ok(())
-        } else {
-            Err(Stop::new(format!("state of schema {schema} cannot be read")))
+    /// Builds that knew nothing of shared contacts export nothing, and read nothing.
+    fn import_state(&self, schema: u32, state: &[u8]) -> Result<(), Stop> {
+        if schema != SCHEMA {
+            return Err(Stop::new(format!("state of schema {schema} cannot be read")));
         }
+        if let Some(had_source) = state.first().filter(|byte| **byte <= 1) {
+            self.had_source.store(*had_source, Relaxed);
+        }
+        Ok(())
     }
 }
 

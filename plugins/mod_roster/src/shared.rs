@@ -13,6 +13,7 @@ use moult_plugin_api::serde::{Deserialize, Serialize};
 use moult_plugin_api::serde_json::{self, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// How long the other module may take.
@@ -130,8 +131,11 @@ impl Roster {
             return Ok(None);
         }
         let answer = self.host.request(&source, "items", &json!({ "account": account }), ANSWER_WITHIN).await;
+        let is_missing = answer.as_ref().is_err_and(|error| error.condition == "item-not-found");
+        // Whoever has sessions has been told contacts, so this is known before it matters.
+        let _ = self.had_source.compare_exchange(UNKNOWN, u8::from(!is_missing), Relaxed, Relaxed);
         match answer {
-            Err(error) if error.condition == "item-not-found" => Ok(None),
+            Err(_) if is_missing => Ok(None),
             Err(error) => Err(error),
             Ok(answer) => serde_json::from_value(answer).map(Some).map_err(|error| HostError {
                 condition: "internal-server-error".into(),
@@ -173,12 +177,13 @@ impl Roster {
     /// That the other module has come or gone is told by nobody else.
     pub(crate) async fn modules_changed(self: Arc<Self>, _: Notice<'static, ModulesChanged>) {
         let _turn = self.turns.take(SOURCE).await;
+        let before = self.had_source.load(Relaxed);
         let now = match self.ask_for_shared("").await {
             Ok(answer) => answer.is_some(),
             // It is there and cannot answer.
             Err(_) => true,
         };
-        let before = self.had_source.swap(u8::from(now), std::sync::atomic::Ordering::Relaxed);
+        self.had_source.store(u8::from(now), Relaxed);
         if before == u8::from(now) || before == UNKNOWN {
             return;
         }

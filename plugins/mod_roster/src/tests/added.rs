@@ -117,7 +117,8 @@ fn a_module_that_comes_or_goes_is_noticed() {
         seen(&host)
     };
     source(&host, None);
-    assert_eq!(changed(), Seen::default());
+    assert_eq!(items(&module).len(), 0);
+    assert_eq!(module.export_state(), Some((1, vec![0])), "the next generation knows that it was not there");
     source(&host, Some(&[(YOU, BOTH)]));
     assert_eq!(changed(), expect(&[BOTH], &[], &[], &[Subscription::Both]));
     assert_eq!(changed(), Seen::default(), "it is there still");
