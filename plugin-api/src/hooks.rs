@@ -328,12 +328,13 @@ pub struct ExportPart {
     pub next: Option<String>,
 }
 
-/// Beside `import_user`.
+/// Beside `import_user`. The account is made after its data, when all of them are there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ImportArgs {
-    /// Where the data come from, for messages to people.
-    pub source: String,
+    /// There is no element: whatever is kept of the account is to be forgotten, and nobody is to be told. Answers are not
+    /// looked at. It comes before the first element, and when the account cannot be taken over.
+    pub forget: bool,
 }
 
 /// What a handler of `import_user` answers for an element that is its own. A long list (roster, private data, offline

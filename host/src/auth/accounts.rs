@@ -104,6 +104,36 @@ impl Accounts {
         }
     }
 
+    /// Creates an account with secrets that another server has derived; [`AuthError::Exists`] if it is there.
+    pub async fn adopt(
+        &self,
+        vhost: &str,
+        localpart: &str,
+        secrets: Vec<ScramSecrets>,
+    ) -> Result<(), AuthError> {
+        let name = Name::parse(vhost, localpart)?;
+        if secrets.is_empty() || !secrets.iter().all(ScramSecrets::is_sound) {
+            return Err(AuthError::BadPassword);
+        }
+        let credentials = Credentials::of_secrets(secrets).encode();
+        let row = AccountRow { created: Timestamp::now(), credentials };
+        match self.inner.storage.accounts().insert(&name.vhost, &name.localpart, row).await {
+            Err(StorageError::Exists { .. }) => Err(name.exists()),
+            other => Ok(other?),
+        }
+    }
+
+    /// All secrets of an account, for another server. [`AuthError::NoSuchAccount`] if it is not there.
+    pub async fn all_secrets(&self, vhost: &str, localpart: &str) -> Result<Vec<ScramSecrets>, AuthError> {
+        let name = Name::parse(vhost, localpart)?;
+        let Some(row) = self.row(&name).await? else { return Err(name.missing()) };
+        let credentials = Credentials::decode(&row.credentials).unwrap_or_else(|reason| {
+            tracing::error!(account = %name, reason, "the stored credentials of an account cannot be read");
+            Credentials::of_secrets(Vec::new())
+        });
+        Ok(credentials.into_secrets())
+    }
+
     /// Removes the account's row; [`AuthError::NoSuchAccount`] if it is not there.
     pub async fn unregister(&self, vhost: &str, localpart: &str) -> Result<(), AuthError> {
         let name = Name::parse(vhost, localpart)?;

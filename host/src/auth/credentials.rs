@@ -40,6 +40,15 @@ impl Hash {
     /// All of them, the weakest first.
     pub const ALL: [Hash; 3] = [Hash::Sha1, Hash::Sha256, Hash::Sha512];
 
+    /// The mechanism of this hash function, without channel binding.
+    pub fn mechanism(self) -> &'static str {
+        match self {
+            Hash::Sha1 => "SCRAM-SHA-1",
+            Hash::Sha256 => "SCRAM-SHA-256",
+            Hash::Sha512 => "SCRAM-SHA-512",
+        }
+    }
+
     /// Bytes of its output.
     pub fn output_len(self) -> usize {
         self.digest().output_len()
@@ -115,7 +124,8 @@ impl ScramSecrets {
         constant_time::verify_slices_are_equal(&derived.stored_key, &self.stored_key).is_ok()
     }
 
-    fn is_sound(&self) -> bool {
+    /// Whether keys, salt and iterations can be what they say.
+    pub fn is_sound(&self) -> bool {
         let keys = [&self.stored_key, &self.server_key];
         keys.iter().all(|key| key.len() == self.hash.output_len())
             && !self.salt.is_empty()
@@ -162,6 +172,16 @@ impl Credentials {
     /// The secrets of one hash function, if the account has them.
     pub(super) fn of(&self, hash: Hash) -> Option<&ScramSecrets> {
         self.secrets.iter().find(|secrets| secrets.hash == hash)
+    }
+
+    /// Those that another server has derived.
+    pub(super) fn of_secrets(secrets: Vec<ScramSecrets>) -> Credentials {
+        Credentials { secrets }
+    }
+
+    /// All of them, the weakest hash function first.
+    pub(super) fn into_secrets(self) -> Vec<ScramSecrets> {
+        self.secrets
     }
 
     /// The form in which an account's row holds them.

@@ -4,7 +4,7 @@
 use thiserror::Error;
 
 use super::shared::Shared;
-use crate::auth::{Accounts, AuthError};
+use crate::auth::{Accounts, AuthError, ScramSecrets};
 use crate::plugin::call::{HookCall, Modules};
 use crate::plugin::hook::HookPoint;
 use crate::router::Router;
@@ -66,6 +66,15 @@ impl AccountLife {
         let localpart = self.localpart(account)?;
         self.accounts.register(account.domain(), localpart, password).await?;
         tracing::info!(jid = %account, "account registered");
+        self.tell(HookPoint::UserRegistered, account).await;
+        Ok(())
+    }
+
+    /// Makes an account with secrets that another server has derived, and tells the modules (`user_registered`).
+    pub async fn adopt(&self, account: &Jid, secrets: Vec<ScramSecrets>) -> Result<(), AccountError> {
+        let localpart = self.localpart(account)?;
+        self.accounts.adopt(account.domain(), localpart, secrets).await?;
+        tracing::info!(jid = %account, "account taken over");
         self.tell(HookPoint::UserRegistered, account).await;
         Ok(())
     }

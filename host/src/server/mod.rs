@@ -28,6 +28,7 @@ mod streams;
 mod suspended;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};

@@ -15,7 +15,7 @@ pub(super) struct Side {
     pub(super) instance: u64,
 }
 
-const HOOKS: [&str; 18] = [
+const HOOKS: [&str; 20] = [
     hooks::name::USER_SEND_PACKET,
     hooks::name::USER_RECEIVE_PACKET,
     hooks::name::FILTER_PACKET,
@@ -31,6 +31,8 @@ const HOOKS: [&str; 18] = [
     hooks::name::INACTIVE_PACKET,
     hooks::name::SESSION_SUSPENDED,
     hooks::name::MODULES_CHANGED,
+    hooks::name::EXPORT_USER,
+    hooks::name::IMPORT_USER,
     hooks::name::USER_REGISTERED,
     hooks::name::USER_REMOVED,
     hooks::name::C2S_AUTH_RESULT,

@@ -14,6 +14,7 @@ mod contacts;
 mod gate;
 mod lists;
 mod rules;
+mod transfer;
 
 use contacts::Hidden;
 use gate::Gate;
@@ -72,6 +73,8 @@ impl Module for Blocking {
         host.feature(NS, Target::Server)?;
         host.on_session_closed(50, Self::closed)?;
         host.on_user_removed(50, Self::removed)?;
+        host.on_export_user(50, Self::export_user)?;
+        host.on_import_user(50, Self::import_user)?;
         let this = Self {
             host: host.clone(),
             options: Live::new(options),
@@ -173,6 +176,7 @@ fn stored_lists(host: &Host) -> Result<Vec<(String, BlockList)>, HostError> {
 
 export_module! {
     module: Blocking,
+    needs_minor: 2,
     depends: [soft "mod_report"],
     state: { writes: 1, reads: 1 },
     xeps: ["0191" "1.3.1"],

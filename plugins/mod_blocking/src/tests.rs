@@ -64,7 +64,7 @@ fn addresses_are_blocked_listed_and_unblocked() {
 #[test]
 fn stanzas_pass_unseen_while_nobody_blocks_anybody() {
     let (host, module) = server("{}");
-    let lasting = [name::SESSION_CLOSED, name::USER_REMOVED];
+    let lasting = [name::SESSION_CLOSED, name::USER_REMOVED, name::EXPORT_USER, name::IMPORT_USER];
     let stanza_hooks =
         || host.registered(HOOK).iter().filter(|name| !lasting.contains(&name.as_str())).count();
     assert_eq!(stanza_hooks(), 0);

@@ -13,6 +13,7 @@ mod keep;
 mod preferences;
 mod query;
 mod rules;
+mod transfer;
 
 use moult_plugin_api::hooks::AccountArgs;
 use moult_plugin_api::prelude::*;
@@ -64,6 +65,8 @@ impl Module for Mam {
         host.on_user_send_packet(50, deferred(Self::sent))?;
         host.on_filter_packet(50, deferred(Self::received))?;
         host.on_user_removed(50, Self::removed)?;
+        host.on_export_user(50, Self::export_user)?;
+        host.on_import_user(50, Self::import_user)?;
         host.every(PURGE_INTERVAL, |this: Arc<Mam>, _: Tick| async move { this.purge().await })?;
         commands::register(host)?;
         Started::running(Self { host: host.clone(), options: Live::new(options), known: Mutex::default() })
@@ -138,7 +141,7 @@ impl Mam {
 export_module! {
     module: Mam,
     capabilities: ["commands"],
-    needs_minor: 1,
+    needs_minor: 2,
     xeps: ["0313" "1.1.3", "0441" "0.2.0", "0059" "1.0", "0359" "0.7.0", "0334" "0.4.0"],
 }
 

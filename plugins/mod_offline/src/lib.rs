@@ -8,6 +8,7 @@
 
 mod commands;
 pub mod kind;
+mod transfer;
 
 use kind::Fate;
 use moult_plugin_api::hooks::{AccountArgs, PresenceChanged};
@@ -67,6 +68,8 @@ impl Module for Offline {
         // Behind the roster: who logs in sees its contacts' requests first.
         host.on_presence_changed(60, deferred(Self::presence))?;
         host.on_user_removed(50, Self::removed)?;
+        host.on_export_user(50, Self::export_user)?;
+        host.on_import_user(50, Self::import_user)?;
         host.every(PURGE_INTERVAL, Self::purge)?;
         host.feature("msgoffline", Target::Server)?;
         commands::register(host)?;
@@ -271,7 +274,7 @@ impl Offline {
 
 export_module! {
     module: Offline,
-    needs_minor: 1,
+    needs_minor: 2,
     state: { writes: 1, reads: 1 },
     xeps: ["0160" "1.0.1", "0203" "2.0", "0334" "0.4"],
 }

@@ -4,6 +4,8 @@
 //! owner reads and writes. How many elements an account has and how long each may be is limited. The data of an account
 //! goes with the account.
 
+mod transfer;
+
 use moult_plugin_api::hooks::AccountArgs;
 use moult_plugin_api::prelude::*;
 use moult_plugin_api::sdk::element::parse_element;
@@ -51,6 +53,8 @@ impl Module for Private {
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         host.on_iq(IqSpec::new(NS).on_accounts(), Self::answer)?;
         host.on_user_removed(50, Self::removed)?;
+        host.on_export_user(50, Self::export_user)?;
+        host.on_import_user(50, Self::import_user)?;
         let get = CommandSpec::new("private_get", "Shows an element of a user's private storage")
             .arg("user", "user", "Whose")
             .arg("host", "host", "On which vhost")
@@ -168,6 +172,7 @@ fn field_of(element: &Element) -> Result<String, StanzaError> {
 
 export_module! {
     module: Private,
+    needs_minor: 2,
     xeps: ["0049" "1.2"],
 }
 

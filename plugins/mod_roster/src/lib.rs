@@ -22,6 +22,7 @@ pub mod shared;
 pub mod state;
 mod subscribing;
 pub mod template;
+mod transfer;
 pub mod wish;
 
 use book::Book;
@@ -86,6 +87,8 @@ impl Module for Roster {
         host.on_user_removed(50, Self::removed)?;
         host.on_modules_changed(50, Self::modules_changed)?;
         host.on_request("shared_changed", Self::shared_changed)?;
+        host.on_export_user(50, Self::export_user)?;
+        host.on_import_user(50, Self::import_user)?;
         if options.versioning {
             host.feature(ns::ROSTER_VERSIONING, Target::Account)?;
         }

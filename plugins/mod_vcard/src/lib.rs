@@ -11,6 +11,7 @@
 
 mod commands;
 mod photo;
+mod transfer;
 
 use moult_plugin_api::hooks::AccountArgs;
 use moult_plugin_api::prelude::*;
@@ -53,6 +54,8 @@ impl Module for VCards {
         host.on_iq(IqSpec::new(NS).no_queue(), Self::of_server)?;
         host.on_iq(IqSpec::new(NS).on_accounts().parallel_n(16), Self::of_account)?;
         host.on_user_removed(50, Self::removed)?;
+        host.on_export_user(50, Self::export_user)?;
+        host.on_import_user(50, Self::import_user)?;
         if options.presence_hash {
             host.on_user_send_packet(50, deferred(Self::sent))?;
         }
@@ -167,6 +170,7 @@ impl VCards {
 
 export_module! {
     module: VCards,
+    needs_minor: 2,
     xeps: ["0054" "1.3.0", "0153" "1.1.1"],
 }
 

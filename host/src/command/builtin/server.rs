@@ -83,6 +83,26 @@ fn store() -> Vec<CommandSpec> {
         replaces("restore", "Puts the content of a file made by backup in place of the store's."),
         saves("dump", "Writes the store as text, one JSON object per row."),
         replaces("load", "Puts the content of a file made by dump in place of the store's."),
+        CommandSpec::new("export_piefxis", "db", "Writes the accounts of all vhosts with their data into files (XEP-0227).")
+            .arg("dir", ArgKind::String, "A folder, by its absolute path.")
+            .returns(ResultKind::Object)
+            .local()
+            .described("server-data.xml includes one file for each vhost. Nothing is overwritten; the files hold secrets."),
+        CommandSpec::new("export_piefxis_host", "db", "Writes the accounts of a vhost with their data into a file (XEP-0227).")
+            .arg("dir", ArgKind::String, "A folder, by its absolute path.")
+            .arg("host", ArgKind::Host, "The vhost.")
+            .returns(ResultKind::Object)
+            .local()
+            .described("The file has the name of the vhost. Nothing is overwritten; the file holds secrets."),
+        CommandSpec::new("import_piefxis", "db", "Takes accounts with their data over from a file (XEP-0227).")
+            .arg("file", ArgKind::String, "The file, by its absolute path.")
+            .returns(ResultKind::Object)
+            .changing()
+            .local()
+            .described(
+                "Each account as a whole or not at all; one that is there already stays as it is. What could not be taken \
+                 over is listed with its reason.",
+            ),
         CommandSpec::new("db_info", "db", "Shows the store's engine, file, sizes and counters.")
             .returns(ResultKind::Object),
     ]

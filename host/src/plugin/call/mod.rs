@@ -10,6 +10,7 @@ mod iq;
 mod mailbox;
 mod outcome;
 mod queued;
+mod single;
 
 pub use command::{CommandFailure, HttpRequest, HttpResponse};
 pub use hooks::{HookCall, HookVerdict, Stopped};
@@ -18,6 +19,7 @@ pub use mailbox::RouteTable;
 pub(super) use mailbox::follow;
 pub use outcome::IqOutcome;
 pub use queued::{Overdue, Queued};
+pub use single::{HookFunction, SingleAnswer};
 
 use super::bridge::invoke::{CallEnd, CallSpec, stage_of};
 use super::core::{Core, Incident};

@@ -19,6 +19,7 @@ mod statistics;
 mod store;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod updates;
 mod upkeep;
 
@@ -61,6 +62,7 @@ fn handlers(shared: &Arc<Shared>) -> TableBuilder {
         stanzas::add,
         statistics::add,
         store::add,
+        transfer::add,
         updates::add,
         upkeep::add,
     ];

@@ -20,6 +20,36 @@ pub struct Exporting<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Export(pub Result<ExportPart, String>);
 
+/// What one part holds at most.
+const PART_BYTES: usize = 256 << 10;
+const PART_ELEMENTS: usize = 500;
+
+impl Export {
+    /// A part of elements that all lie at hand, each under a key by which they are in order: what follows the cursor, as
+    /// far as it fits.
+    pub fn page(
+        within: &str,
+        elements: impl IntoIterator<Item = (String, Element)>,
+        cursor: &str,
+    ) -> ExportPart {
+        let mut part = ExportPart { within: within.to_owned(), ..ExportPart::default() };
+        let (mut bytes, mut last) = (0, String::new());
+        for (key, element) in
+            elements.into_iter().filter(|(key, _)| cursor.is_empty() || key.as_str() > cursor)
+        {
+            if bytes >= PART_BYTES || part.elements.len() >= PART_ELEMENTS {
+                part.next = Some(last);
+                break;
+            }
+            let xml = element.to_string();
+            bytes += xml.len();
+            part.elements.push(xml);
+            last = key;
+        }
+        part
+    }
+}
+
 impl From<ExportPart> for Export {
     fn from(part: ExportPart) -> Self {
         Self(Ok(part))
@@ -46,10 +76,16 @@ impl From<Export> for Answer {
 pub struct Importing<'a> {
     /// The bare JID. The account itself is made after its data, when all of them are there.
     pub account: Jid<'a>,
-    /// A child of `<user/>`; of a long one, some of its children at a time.
-    pub element: Element,
-    /// Where it comes from, for messages to people.
-    pub source: String,
+    /// A child of `<user/>`; of a long one, some of its children at a time. `None`: whatever is kept of the account is to be
+    /// forgotten, and nobody is to be told.
+    pub element: Option<Element>,
+}
+
+impl Importing<'_> {
+    /// The element, if it has this name and namespace.
+    pub fn element_of(&self, name: &str, ns: &str) -> Option<&Element> {
+        self.element.as_ref().filter(|element| element.is(name, ns))
+    }
 }
 
 /// What became of such an element.
@@ -114,18 +150,44 @@ impl Event for ImportUserEvent {
     type Answer = Import;
 
     fn read<'a>(_: &'a Host, call: &'a Call<'a>) -> Result<Self::Arg<'a>, String> {
-        let ImportArgs { source } = args(call)?;
+        let ImportArgs { forget } = args(call)?;
+        let account = Jid::trusted(call.from.as_str());
+        if forget {
+            return Ok(Importing { account, element: None });
+        }
         let text = std::str::from_utf8(call.body.as_slice()).map_err(|error| error.to_string())?;
         let element =
             parse_element(text).map_err(|error| format!("what is imported cannot be read: {error}"))?;
-        Ok(Importing { account: Jid::trusted(call.from.as_str()), element, source })
+        Ok(Importing { account, element: Some(element) })
     }
 
     fn own(offered: Self::Arg<'_>) -> Self::Arg<'static> {
-        Importing { account: offered.account.into_owned(), element: offered.element, source: offered.source }
+        Importing { account: offered.account.into_owned(), element: offered.element }
     }
 }
 
 impl Hook for ImportUserEvent {
     const NAME: &'static str = name::IMPORT_USER;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(count: usize) -> impl Iterator<Item = (String, Element)> {
+        (0..count).map(|number| (format!("{number:04}"), Element::new("x").with_ns("urn:x")))
+    }
+
+    #[test]
+    fn parts_follow_each_other_without_gap_or_end_at_once() {
+        let first = Export::page("<w/>", all(PART_ELEMENTS + 1), "");
+        assert_eq!((first.elements.len(), first.next.as_deref()), (PART_ELEMENTS, Some("0499")));
+        let second = Export::page("<w/>", all(PART_ELEMENTS + 1), "0499");
+        assert_eq!((second.elements.len(), second.next), (1, None));
+        assert_eq!(Export::page("<w/>", all(PART_ELEMENTS), "").next, None);
+        assert_eq!(
+            Export::page("<w/>", all(0), ""),
+            ExportPart { within: "<w/>".into(), ..Default::default() }
+        );
+    }
 }
