@@ -1,7 +1,7 @@
 //! `moultd`, the server.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -25,9 +25,12 @@ struct Options {
     /// Checks a configuration file (that of --config where none is named), tells all mistakes, and starts nothing.
     #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "init")]
     check_config: Option<Option<PathBuf>>,
-    /// Makes a working directory: configuration, certificate, store with two demo accounts, plugin folder.
+    /// Makes a working directory: configuration, certificate, store with an administrator and two demo accounts, modules.
     #[arg(long, value_name = "DIR")]
     init: Option<PathBuf>,
+    /// Serves from a working directory, and makes it first, as --init does, where it has no configuration.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["init", "check_config", "config"])]
+    serve: Option<PathBuf>,
     /// Writes the manual page, for packages.
     #[arg(long, hide = true, exclusive = true)]
     man: bool,
@@ -52,6 +55,15 @@ fn main() -> ExitCode {
         return server::check_config(file.as_ref().unwrap_or(&options.config));
     }
     allocator::settle();
+    if let Some(directory) = &options.serve {
+        return server::serve(directory);
+    }
+    if !options.config.exists() && options.config == Path::new(CONFIG_FILE) {
+        eprintln!(
+            "There is no {CONFIG_FILE}. `moultd --serve DIR` makes a server in a folder of its own and runs it."
+        );
+        return ExitCode::from(2);
+    }
     server::run(&options.config)
 }
 

@@ -43,6 +43,11 @@ pub(super) fn has_token(headers: &HeaderMap, token: Option<&Secret>) -> bool {
     given.zip(token).is_some_and(|(given, token)| is_same(token.reveal(), given))
 }
 
+/// Whether a text is the admin token.
+pub fn is_admin_token(token: &Secret, given: &str) -> bool {
+    is_same(token.reveal(), given)
+}
+
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, CommandError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };

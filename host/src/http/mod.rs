@@ -28,6 +28,7 @@ mod websocket;
 #[cfg(test)]
 mod tests;
 
+pub use auth::is_admin_token;
 pub use client::{BoshWelcome, Welcome, XmppDoor};
 pub use metrics::{Exposition, Family, MetricKind, MetricsSource};
 pub use modules::{ModuleAccess, ModulePaths, ModuleRequest, ModuleResponse};

@@ -1,5 +1,6 @@
 //! `moultd --init DIR`: a working directory that a server can be started from at once: configuration, self-signed
-//! certificate, store with two demo accounts, plugin folder.
+//! certificate, store with an administrator's and two demo accounts, plugin folder with the bundled modules where they are found.
+//! `moultd --serve DIR` is the same, where it has not been done yet, and serves from there.
 //!
 //! The configuration is written last. Where it exists, the directory is somebody's, and nothing in it is touched.
 
@@ -14,11 +15,28 @@ use crate::config::Certificate;
 use crate::storage::Storage;
 
 const CONFIG: &str = "moult.toml";
+const ADMIN_PAGE: &str = "mod_admin_web";
 const VHOST: &str = "localhost";
-const DEMO_ACCOUNTS: [&str; 2] = ["alice", "bob"];
+/// The first one is an administrator.
+const ACCOUNTS: [&str; 3] = ["admin", "alice", "bob"];
 /// Hexadecimal digits of a demo password: enough against guessing, few enough to type.
 const PASSWORD_DIGITS: usize = 12;
 const TOKEN_DIGITS: usize = 32;
+
+/// Makes the directory where there is none, and serves from it.
+pub fn serve(directory: &Path) -> ExitCode {
+    let config = directory.join(CONFIG);
+    if !config.exists() {
+        match make(directory, bundled().as_deref()) {
+            Ok(accounts) => describe(directory, &accounts),
+            Err(error) => {
+                eprintln!("{error}");
+                return ExitCode::from(super::FAILED);
+            }
+        }
+    }
+    super::run(&config)
+}
 
 /// Makes the directory and says what is in it.
 pub fn init(directory: &Path) -> ExitCode {
@@ -26,9 +44,10 @@ pub fn init(directory: &Path) -> ExitCode {
         eprintln!("{} has a {CONFIG} already; nothing was changed.", directory.display());
         return ExitCode::from(super::FAILED);
     }
-    match make(directory) {
+    match make(directory, bundled().as_deref()) {
         Ok(accounts) => {
             describe(directory, &accounts);
+            println!("  moultd --config {}", directory.join(CONFIG).display());
             ExitCode::from(super::OK)
         }
         Err(error) => {
@@ -44,14 +63,18 @@ pub(super) struct DemoAccount {
     pub password: String,
 }
 
-pub(super) fn make(directory: &Path) -> Result<Vec<DemoAccount>, StartError> {
+/// `modules`: the folder of the bundled ones, if they are to be had.
+pub(super) fn make(directory: &Path, modules: Option<&Path>) -> Result<Vec<DemoAccount>, StartError> {
     let data = directory.join("data");
     for folder in [directory.to_owned(), data.clone(), directory.join("plugins")] {
         fs::create_dir_all(&folder).map_err(|source| StartError::File { path: folder, source })?;
     }
     let files = Certificate { certificate: directory.join("moult.crt"), key: directory.join("moult.key") };
     certificate::make(&[VHOST.to_owned()], &files)?;
-    let accounts = DEMO_ACCOUNTS.map(|name| DemoAccount { name, password: random(PASSWORD_DIGITS) });
+    if let Some(modules) = modules {
+        install_modules(modules, &directory.join("plugins"))?;
+    }
+    let accounts = ACCOUNTS.map(|name| DemoAccount { name, password: random(PASSWORD_DIGITS) });
     register(&data.join(super::assembly::STORE), &accounts)?;
     certificate::write(&directory.join(CONFIG), 0o600, &configuration(&random(TOKEN_DIGITS)))?;
     Ok(accounts.into())
@@ -67,6 +90,34 @@ fn register(store: &Path, demo: &[DemoAccount]) -> Result<(), StartError> {
         }
         Ok(storage.close().await?)
     })
+}
+
+/// Copies the bundled modules. A file of that name that is there already is somebody's, and stays.
+fn install_modules(from: &Path, plugins: &Path) -> Result<(), StartError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StartError::File { path, source }
+    };
+    for entry in fs::read_dir(from).map_err(failed(from))?.flatten() {
+        let name = entry.file_name();
+        let is_module =
+            name.to_str().is_some_and(|name| name.starts_with("libmod_") && name.ends_with(".so"));
+        let place = plugins.join(&name);
+        if is_module && !place.exists() {
+            fs::copy(entry.path(), &place).map_err(failed(&place))?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the bundled modules lie: where scripts/install puts them, or beside this program where it was built.
+fn bundled() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let beside = program.parent()?;
+    let installed = beside.parent()?.join("lib/moult/plugins");
+    [installed, beside.to_owned()]
+        .into_iter()
+        .find(|folder| folder.join(format!("lib{ADMIN_PAGE}.so")).exists())
 }
 
 fn random(digits: usize) -> String {
@@ -85,6 +136,7 @@ fn configuration(token: &str) -> String {
 data_dir = "data"
 plugin_dir = "plugins"
 control_socket = "moultctl.sock"
+admins = ["admin@{VHOST}"]
 
 [tls]
 # Self-signed: no client trusts it unless it is told to. Files that change are read again.
@@ -116,13 +168,15 @@ port = 5280
 }
 
 fn describe(directory: &Path, accounts: &[DemoAccount]) {
-    let config: PathBuf = directory.join(CONFIG);
     println!("{} is ready. Accounts, whose passwords are shown this once:", directory.display());
     for account in accounts {
         println!("  {}@{VHOST}  {}", account.name, account.password);
     }
-    println!("Drop modules into {}, then:", directory.join("plugins").display());
-    println!("  moultd --config {}", config.display());
+    let plugins = directory.join("plugins");
+    if plugins.join(format!("lib{ADMIN_PAGE}.so")).exists() {
+        println!("The admin page, for the first of them: http://127.0.0.1:5280/admin");
+    }
+    println!("Modules are taken from {}.", plugins.display());
 }
 
 #[cfg(test)]
@@ -134,7 +188,7 @@ mod tests {
     fn a_made_directory_has_a_good_configuration_and_its_accounts() {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join("demo");
-        let accounts = make(&directory).unwrap();
+        let accounts = make(&directory, None).unwrap();
         let config = Config::load(&directory.join(CONFIG)).unwrap_or_else(|errors| panic!("{errors}"));
         assert!(config.vhosts.contains_key(VHOST));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -36,7 +36,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 pub use error::StartError;
-pub use init::init;
+pub use init::{init, serve};
 pub use logging::{LogError, Logging};
 pub use shared::Ending;
 

@@ -31,7 +31,7 @@ impl Running {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().to_owned();
-        let made = tokio::task::spawn_blocking(move || make(&directory)).await.unwrap();
+        let made = tokio::task::spawn_blocking(move || make(&directory, None)).await.unwrap();
         let accounts = made.unwrap_or_else(|error| panic!("{error}"));
         let file = folder.path().join("moult.toml");
         let text = std::fs::read_to_string(&file).unwrap();
@@ -248,7 +248,7 @@ async fn a_port_that_is_taken_ends_the_start_with_its_name() {
     let port = taken.local_addr().unwrap().port();
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().to_owned();
-    tokio::task::spawn_blocking(move || make(&directory)).await.unwrap().unwrap();
+    tokio::task::spawn_blocking(move || make(&directory, None)).await.unwrap().unwrap();
     let file = folder.path().join("moult.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("5223", "0").replace("5280", "0").replace("5222", &port.to_string()))

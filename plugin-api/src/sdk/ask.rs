@@ -161,6 +161,17 @@ impl Host {
         self.op(op::COMMAND, 0, &args, b"", text_as_json)
     }
 
+    /// The same; a command that does not work is an answer that tells all about it.
+    pub fn try_command_as(
+        &self,
+        caller: &Jid<'_>,
+        name: &str,
+        args: &Value,
+    ) -> Op<Result<Value, CommandFailure>> {
+        let args = json!({"name": name, "args": args, "full": true, "as": caller.bare().as_str()});
+        self.op(op::COMMAND, 0, &args, b"", |answer| text_as_json(answer).map(outcome))
+    }
+
     /// The commands that this JID may call by XMPP, by name. Needs the capability `commands`. Since API 1.1.
     pub fn commands_for(&self, caller: &Jid<'_>) -> Op<Vec<OfferedCommand>> {
         self.op(op::COMMANDS_FOR, 0, &json!({"as": caller.bare().as_str()}), b"", text_as_json)

@@ -58,6 +58,9 @@ fn configuration() -> Vec<CommandSpec> {
             .optional("out", ArgKind::String, "A file to write it to; only the local control socket may name one.")
             .locally()
             .described("The answer is TOML and could be used as a configuration file."),
+        CommandSpec::new("check_admin_token", "config", "Tells whether a text is the admin token of HTTP: 0 yes, 1 no.")
+            .secret("token", "The text; - asks for it.")
+            .returns(ResultKind::Code),
     ]
 }
 

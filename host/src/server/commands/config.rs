@@ -11,12 +11,24 @@ use serde_json::{Value, json};
 use super::{Handlers, failures};
 use crate::command::{Answer, Call, CommandError, CommandResult, ErrorKind};
 use crate::config::Change;
+use crate::http::is_admin_token;
 use crate::plugin::manager::ReloadReport;
 use crate::server::reload::{self, Modules, Reloaded};
 use crate::server::shared::Shared;
 
 pub(super) fn add(handlers: Handlers) -> Handlers {
-    handlers.on("reload_config", reload_config).on("dump_config", dump_config)
+    handlers
+        .on("reload_config", reload_config)
+        .on("dump_config", dump_config)
+        .on("check_admin_token", check_admin_token)
+}
+
+/// Without a token nothing is the token.
+async fn check_admin_token(shared: Arc<Shared>, call: Call) -> CommandResult {
+    let config = shared.config();
+    let is_it =
+        config.http.admin_token.as_ref().is_some_and(|token| is_admin_token(token, call.args.text("token")));
+    Ok(Answer::value(u8::from(!is_it)))
 }
 
 async fn reload_config(shared: Arc<Shared>, call: Call) -> CommandResult {
