@@ -55,6 +55,10 @@ fn every_wrong_value_is_refused_with_its_line_and_key() {
             ":5: \"admins\" in [server]: \"a b@example.org\" is not a bare JID.",
         ),
         ("[server]\nadmins = [\"a@example.org/x\"]", "is not a bare JID."),
+        ("[vhost.\"x.org\"]\nsee_other_host = \"b:c\"", "\"b:c\" is no other host; write it as"),
+        ("[vhost.\"x.org\"]\nsee_other_host = \"[::1]5222\"", "is no other host"),
+        ("[vhost.\"x.org\"]\nsee_other_host = \"a@b.org\"", "is no other host"),
+        ("[vhost.\"x.org\"]\nsee_other_host = \"b.org:70000\"", "is no other host"),
         (
             "[server]\nstop_deadline = \"5\"",
             ":5: \"stop_deadline\" in [server] must be a duration from 1s to 1h",

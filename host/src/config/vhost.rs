@@ -15,6 +15,9 @@ pub struct Vhost {
     /// Its own certificate, if it has one.
     #[serde(rename = "tls", skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,
+    /// Where clients of this vhost are sent instead of being served (RFC 6120 section 4.9.3.19).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub see_other_host: Option<String>,
     /// Bare JIDs that may call the commands that concern this vhost.
     pub admins: Vec<String>,
     /// Options of modules that differ from those in `[modules]`, by module id.
@@ -54,12 +57,42 @@ impl Vhost {
         let modules = section.sections("modules").into_iter();
         let vhost = Vhost {
             certificate,
+            see_other_host: read_other_host(&section),
             admins: read_bare_jids(&section, "admins"),
             modules: modules.filter_map(|(name, inner)| ModuleSection::read(name, inner, true)).collect(),
         };
         section.finish();
         vhost
     }
+}
+
+/// A domain or an address, with a port if need be: `b.example.org:5222`, `[2001:db8::1]:5222`.
+fn read_other_host(section: &Section<'_>) -> Option<String> {
+    let (text, line) = section.text("see_other_host")?;
+    if is_other_host(text) {
+        return Some(text.to_owned());
+    }
+    let key = section.key("see_other_host");
+    let message = format!(
+        "{key}: \"{text}\" is no other host; write it as \"b.example.org:5222\" or \"[2001:db8::1]:5222\"."
+    );
+    section.context.error(line, message);
+    None
+}
+
+fn is_other_host(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, rest)) if address.parse::<std::net::Ipv6Addr>().is_ok() => {
+            (None, if rest.is_empty() { Some("0") } else { rest.strip_prefix(':') })
+        }
+        Some(_) => return false,
+        None => {
+            let (host, port) = text.split_once(':').unwrap_or((text, "0"));
+            (Some(host), Some(port))
+        }
+    };
+    let has_port = port.is_some_and(|port| port.parse::<u16>().is_ok());
+    has_port && host.is_none_or(|host| normalised_domain(host).is_some())
 }
 
 /// The one spelling of a domain under which it is looked up, or `None` if it is no domain (RFC 7622 section 3.2).

@@ -165,6 +165,7 @@ fn spread(shared: &Shared, old: &Config, new: &Arc<Config>) {
         table.set_access(Access::new(new.permissions.clone()));
     }
     close_removed_vhosts(shared, old, new);
+    move_sessions(shared, old, new);
 }
 
 /// Shapers may have changed; which listener has which one needs a restart.
@@ -176,6 +177,25 @@ fn limit_connections(shared: &Shared, new: &Config) {
         let settings = configured.and_then(|configured| ListenerSettings::from_config(new, configured));
         listener.set(settings.and_then(|settings| settings.shaper));
     }
+}
+
+/// RFC 6120 section 4.9.3.19: who is there already is sent to the other host as well, once, when the option is set.
+fn move_sessions(shared: &Shared, old: &Config, new: &Config) {
+    let other = |config: &Config, vhost: &str| config.vhosts.get(vhost)?.see_other_host.clone();
+    let moved: BTreeMap<&String, StreamError> = new
+        .vhosts
+        .keys()
+        .filter(|vhost| other(old, vhost) != other(new, vhost))
+        .filter_map(|vhost| Some((vhost, StreamError::see_other_host(other(new, vhost)?))))
+        .collect();
+    if moved.is_empty() {
+        return;
+    }
+    shared.sessions.for_each(|session| {
+        if let Some((_, reason)) = moved.iter().find(|(vhost, _)| vhost.as_str() == session.vhost()) {
+            session.close(reason.clone());
+        }
+    });
 }
 
 /// RFC 6120 section 4.9.3.5: the host of these streams is no longer ours.

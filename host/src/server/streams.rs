@@ -45,6 +45,10 @@ impl StreamHost for Streams {
         self.0.has_vhost(domain)
     }
 
+    fn moved_to(&self, domain: &str) -> Option<String> {
+        self.0.config.load().vhosts.get(domain)?.see_other_host.clone()
+    }
+
     fn default_domain(&self) -> String {
         self.0.config.load().vhosts.keys().next().cloned().unwrap_or_default()
     }

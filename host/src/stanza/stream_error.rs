@@ -114,6 +114,12 @@ impl StreamError {
         Self { text: Some(text.into()), ..condition.into() }
     }
 
+    /// The peer is to go to this host: a domain or an address, with a port if need be.
+    pub fn see_other_host(host: String) -> Self {
+        let text = "This domain is served elsewhere.";
+        Self { host: Some(host), ..Self::new(StreamErrorCondition::SeeOtherHost, text) }
+    }
+
     /// Writes the `<stream:error/>` element; the prefix `stream` must be declared on the stream.
     pub fn write(&self, out: &mut String) {
         let mut writer = Writer::new(out);

@@ -27,6 +27,12 @@ pub trait StreamHost: Send + Sync {
     /// Whether streams to this domain (prepared, in Unicode form) are welcome.
     fn serves(&self, domain: &str) -> bool;
 
+    /// Where clients of this domain are to go instead: a domain or an address, with a port if need be.
+    fn moved_to(&self, domain: &str) -> Option<String> {
+        let _ = domain;
+        None
+    }
+
     /// In whose name to answer a peer that named no domain of ours.
     fn default_domain(&self) -> String;
 

@@ -43,12 +43,17 @@ pub enum ClientState {
 
 /// Why an element in one of these namespaces cannot be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BadNonza;
+pub(super) struct BadNonza {
+    /// Whether it could have been answered. An acknowledgement could not.
+    pub has_answer: bool,
+}
 
 /// Reads an element; `None` if it belongs to neither extension.
 pub(super) fn read(element: &Framed<'_>) -> Option<Result<Nonza, BadNonza>> {
     match &*element.namespace() {
-        ns::STREAM_MANAGEMENT => Some(read_management(element).ok_or(BadNonza)),
+        ns::STREAM_MANAGEMENT => {
+            Some(read_management(element).ok_or_else(|| BadNonza { has_answer: element.name() != "a" }))
+        }
         ns::CLIENT_STATE => match element.name() {
             "active" => Some(Ok(Nonza::ClientState(ClientState::Active))),
             "inactive" => Some(Ok(Nonza::ClientState(ClientState::Inactive))),
@@ -139,6 +144,15 @@ pub fn write_request(out: &mut String) {
     Writer::new(out).start("r").attribute("xmlns", ns::STREAM_MANAGEMENT).end();
 }
 
+/// The stream error for an acknowledgement without a number: nothing can be answered to it, and without the number it is
+/// not known what has arrived (RFC 6120 section 4.9.3.10: these elements are validated, because they are read here).
+pub fn unreadable_acknowledgement() -> StreamError {
+    StreamError::new(
+        StreamErrorCondition::InvalidXml,
+        "An acknowledgement needs the number 'h' of stanzas handled.",
+    )
+}
+
 /// The stream error for a client that acknowledges more than was sent (XEP-0198 section 4).
 pub fn handled_too_much(handled: u32, sent: u32) -> StreamError {
     let mut application = String::new();
@@ -196,7 +210,8 @@ mod tests {
     fn what_makes_no_sense_is_told_from_what_is_not_ours() {
         for xml in ["<a/>", "<a h='-1'/>", "<a h='4294967296'/>", "<a h='x'/>", "<resume h='1'/>", "<foo/>"] {
             let xml = xml.replacen("/>", " xmlns='urn:xmpp:sm:3'/>", 1);
-            assert_eq!(parse(&xml), Some(Err(BadNonza)), "{xml}");
+            let has_answer = !xml.starts_with("<a ");
+            assert_eq!(parse(&xml), Some(Err(BadNonza { has_answer })), "{xml}");
         }
         for xml in ["<message/>", "<r/>", "<r xmlns='urn:xmpp:sm:2'/>", "<x xmlns='urn:xmpp:csi:0'/>"] {
             assert_eq!(parse(xml), None, "{xml}");

@@ -43,6 +43,9 @@ impl Core {
         }
         match management::read(element).filter(|nonza| self.is_offered(nonza)) {
             Some(Ok(nonza)) => Some(Action::Nonza(nonza)),
+            Some(Err(BadNonza { has_answer: false })) => {
+                self.break_off(management::unreadable_acknowledgement(), host, out)
+            }
             Some(Err(_)) => {
                 management::write_failed(out, StanzaErrorCondition::BadRequest, None, None);
                 None

@@ -22,6 +22,10 @@ impl Core {
                 self.break_off(error, host, out)
             }
             Ok(Addresses { to, from }) => {
+                if let Some(other) = self.other_host(&to, host) {
+                    self.write_header(&to, from.as_ref(), out);
+                    return self.break_off(StreamError::see_other_host(other), host, out);
+                }
                 self.lang = header::language(header);
                 self.write_header(&to, from.as_ref(), out);
                 self.announce(to, host, out);
@@ -29,6 +33,14 @@ impl Core {
             }
             Err(error) => self.break_off(error, host, out),
         }
+    }
+
+    /// Where the client is to go instead (RFC 6120 section 4.9.3.19). Where encryption is wanted it is told under encryption
+    /// alone: it shall know who says so.
+    fn other_host(&self, domain: &str, host: &dyn StreamHost) -> Option<String> {
+        let negotiation = self.negotiation.as_ref()?;
+        let is_trusted = negotiation.is_encrypted() || !negotiation.settings.tls_required;
+        is_trusted.then(|| host.moved_to(domain)).flatten()
     }
 
     /// After the login the addresses have to be those of the account (RFC 6120 section 4.7.1).

@@ -33,10 +33,13 @@ fn a_bound_stream_passes_on_what_is_said_beside_stanzas() {
             "A ClientState(Active)",
             "C <resume $SM previd='x' h='0'/>",
             "A Resume { previous: \"x\", handled: 0 }",
-            "C <a $SM/>",
+            "C <resume $SM/>",
             "S <failed $SM><bad-request $STANZAS/></failed>",
             "C <presence/>",
             &format!("A deliver <presence from='{ID}'/>"),
+            "C <a $SM/>",
+            "S $ERROR(invalid-xml)ERROR",
+            "A failed",
         ],
     );
 }

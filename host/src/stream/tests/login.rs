@@ -93,6 +93,17 @@ fn no_initial_response_differs_from_an_empty_one() {
 }
 
 #[test]
+fn an_account_that_can_have_no_jid_is_a_fault_of_the_server() {
+    converse_encrypted(&[
+        "C <auth $SASL mechanism='PLAIN'>AGEAYg==</auth>",
+        "A login PLAIN 00610062",
+        "D success a@b",
+        "S <success $SASL/>$ERROR(internal-server-error)ERROR",
+        "A failed",
+    ]);
+}
+
+#[test]
 fn everything_up_to_binding_may_come_along_with_the_login() {
     Whole::new().turns(ENCRYPTED).turns(&[
         "C <auth $SASL mechanism='PLAIN'>AGEAYg==</auth>$OPEN$BIND_REQUEST<presence/>",
