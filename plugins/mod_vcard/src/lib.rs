@@ -10,11 +10,13 @@
 //! a swap. The vCard of an account goes with the account.
 
 mod commands;
+mod directory;
 mod photo;
 mod transfer;
 
 use moult_plugin_api::hooks::AccountArgs;
 use moult_plugin_api::prelude::*;
+use moult_plugin_api::sdk::Turns;
 use moult_plugin_api::sdk::element::parse_element;
 use moult_plugin_api::sdk::hooks::Notice;
 use moult_plugin_api::sdk::store::KeyVal;
@@ -44,6 +46,8 @@ pub struct VCards {
     host: Host,
     options: Live<Options>,
     hashes: Mutex<Hashes>,
+    /// What the store and the directory have is in the same order.
+    turns: Turns,
 }
 
 impl Module for VCards {
@@ -56,11 +60,17 @@ impl Module for VCards {
         host.on_user_removed(50, Self::removed)?;
         host.on_export_user(50, Self::export_user)?;
         host.on_import_user(50, Self::import_user)?;
+        host.on_request("cards", Self::cards)?;
         if options.presence_hash {
             host.on_user_send_packet(50, deferred(Self::sent))?;
         }
         commands::register(host)?;
-        Started::running(Self { host: host.clone(), options: Live::new(options), hashes: Mutex::default() })
+        Started::running(Self {
+            host: host.clone(),
+            options: Live::new(options),
+            hashes: Mutex::default(),
+            turns: Turns::default(),
+        })
     }
 
     /// Whether presence is looked at is decided at the start.
@@ -125,8 +135,10 @@ impl VCards {
             let text = format!("a vCard has {} bytes at most", self.options.get().max_size);
             return Err(StanzaError::new(Condition::PolicyViolation, text));
         }
+        let _turn = self.turns.take(account.as_str()).await;
         self.store().set(account.as_str(), &bytes).await?;
         self.hashes().set(account.as_str(), photo::hash_of(card));
+        self.tell_directory(account, Some(card)).await;
         Ok(())
     }
 
@@ -165,6 +177,7 @@ impl VCards {
         if let Err(error) = self.store().delete(account.jid.as_str()).await {
             error!(self.host.about(&account.jid), "the vCard of a removed account stays: {error}");
         }
+        self.tell_directory(&account.jid, None).await;
     }
 }
 

@@ -143,3 +143,37 @@ fn an_administrator_reads_and_sets_fields() {
     let nobody = json!({"user": "nobody", "host": "example.org", "name": "FN", "content": "x"});
     assert_eq!(module.command("set_vcard", &nobody).unwrap_err().code, 404);
 }
+
+#[test]
+fn the_users_directory_is_told_and_may_ask_for_everything() {
+    use moult_plugin_api::serde_json::{Value, json};
+    let host = FakeHost::new("example.org");
+    let told = Arc::new(Mutex::new(Vec::<Value>::new()));
+    let heard = Arc::clone(&told);
+    host.answer_requests(move |module, method, args| {
+        assert_eq!((module, method), ("mod_vjud", "card"));
+        heard.lock().unwrap().push(args.clone());
+        Ok(Value::Null)
+    });
+    let module = host.start::<VCards>("{}");
+    let full = "<vCard xmlns='vcard-temp'><FN>A</FN><PHOTO><BINVAL>AAAA</BINVAL></PHOTO></vCard>";
+    let kept = "<vCard xmlns='vcard-temp'><FN>A</FN></vCard>";
+    for user in ["a", "b", "c"] {
+        let account = format!("{user}@example.org");
+        module.iq_set(&format!("{account}/x"), &account, full).unwrap();
+    }
+    let card = |user: &str| json!({"account": format!("{user}@example.org"), "card": kept});
+    assert_eq!(std::mem::take(&mut *told.lock().unwrap()), [card("a"), card("b"), card("c")]);
+    let page = module.request("cards", &json!({"after": "", "limit": 2})).unwrap();
+    assert_eq!(page, json!({"cards": [card("a"), card("b")], "next": "b@example.org"}));
+    let page = module.request("cards", &json!({"after": "b@example.org", "limit": 1000})).unwrap();
+    assert_eq!(page, json!({"cards": [card("c")], "next": ""}));
+    module.hook("user_removed", "a@example.org", "", &json!({}), "");
+    assert_eq!(*told.lock().unwrap(), [json!({"account": "a@example.org", "card": ""})]);
+    host.answer_requests(|_, _, _| Err(("remote-server-timeout".into(), String::new())));
+    assert!(
+        module.iq_set("a@example.org/x", "a@example.org", full).is_ok(),
+        "the directory is no reason to refuse a vCard"
+    );
+    assert!(host.has_logged("was not told"));
+}

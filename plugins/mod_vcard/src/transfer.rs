@@ -16,7 +16,9 @@ impl VCards {
     pub(crate) async fn import_user(self: Arc<Self>, offered: Importing<'static>) -> Import {
         if offered.element.is_none() {
             self.hashes().set(offered.account.as_str(), None);
-            return self.store().delete(offered.account.as_str()).await.map(|()| Vec::new()).into();
+            let deleted = self.store().delete(offered.account.as_str()).await;
+            self.tell_directory(&offered.account, None).await;
+            return deleted.map(|()| Vec::new()).into();
         }
         let Some(card) = offered.element_of("vCard", NS) else { return Import::NotMine };
         match self.write(&offered.account, card).await {
