@@ -132,16 +132,26 @@ async fn who_breaks_the_rules_loses_the_session_and_is_told_why() {
     assert_eq!(alice.ask(&beyond).await.body, terminal("item-not-found"));
     assert_eq!(alice.hear().await.body, terminal("other-request"));
     eventually("the session is gone", async || sessions().await == 0).await;
-    // Nothing asked for twice at once.
+    // Nothing asked for again and again, while there is a request to be answered.
     let mut alice = browser(&server, "alice").await;
     alice.say("<presence xmlns='jabber:client'/>");
     alice.hear_of("<presence").await;
     let held = alice.next("", "");
-    let held = alice.post(&held);
-    // Whichever comes first: the later number is the one too many.
-    let too_soon = alice.next("", "");
-    assert_eq!(alice.ask(&too_soon).await.body, terminal("policy-violation"));
-    assert_eq!(held.await.unwrap().body, terminal("other-request"));
+    let mut held = alice.post(&held);
+    let mut requests = 1;
+    loop {
+        let next = alice.next("", "");
+        let next = alice.post(&next);
+        let answer = std::mem::replace(&mut held, next).await.unwrap();
+        requests += 1;
+        if answer.body.contains("terminate") {
+            assert_eq!(answer.body, terminal("other-request"));
+            break;
+        }
+        assert!(requests < 100, "nobody minds");
+    }
+    assert!(requests > 4, "some haste is forgiven");
+    assert_eq!(held.await.unwrap().body, terminal("policy-violation"));
     // What the stream does not allow.
     let mut alice = browser(&server, "alice").await;
     alice.say("<stream:stream xmlns:stream='http://etherx.jabber.org/streams'/>");

@@ -45,8 +45,9 @@ pub(super) struct Asking {
 impl Asking {
     pub(super) fn sent(&mut self, count: usize, now: Instant, rules: &StreamManagement) {
         self.unasked += count;
-        if self.due.is_none() && self.unasked > 0 {
-            self.due = Some(now + rules.ack_after);
+        if self.unasked > 0 {
+            let due = now + rules.ack_after;
+            self.due = Some(self.due.map_or(due, |before| before.min(due)));
         }
     }
 
@@ -59,10 +60,16 @@ impl Asking {
         *self = Self { asked: Some(now), ..Self::default() };
     }
 
-    /// The client has answered, and so many stanzas were not covered.
-    fn answered(&mut self, left: usize, now: Instant, rules: &StreamManagement) {
+    /// The client has answered: so many stanzas were new to us, and so many not covered. Some clients count one too few
+    /// for ever; asking these again and again would keep phones awake, so they are asked with the next stanza, or at the
+    /// pace at which a connection is tried.
+    fn answered(&mut self, new: usize, left: usize, now: Instant, rules: &StreamManagement) {
+        let has_no_more_to_say = new == 0 && self.unasked == 0;
         *self = Self::default();
-        self.sent(left, now, rules);
+        match has_no_more_to_say && left > 0 {
+            true => self.due = Some(now + rules.ack_timeout),
+            false => self.sent(left, now, rules),
+        }
     }
 
     /// When something is to be done: asking, or giving the connection up.
@@ -120,7 +127,9 @@ impl<E: Inward> Connection<E> {
             return self.refuse_nonza(StanzaErrorCondition::UnexpectedRequest);
         };
         match managed.queue.acknowledge(handled) {
-            Ok(_) => managed.asking.answered(managed.queue.len(), now, &self.settings.management),
+            Ok(new) => {
+                managed.asking.answered(new, managed.queue.len(), now, &self.settings.management);
+            }
             Err(too_much) => {
                 let error = management::handled_too_much(too_much.handled, too_much.sent);
                 self.close(Some(&error), now);
@@ -230,10 +239,27 @@ mod tests {
         asking.ask(now);
         asking.sent(30, now, &rules);
         assert!(!asking.is_due(now + 20 * SECOND, &rules));
-        asking.answered(30, now + SECOND, &rules);
+        asking.answered(3, 30, now + SECOND, &rules);
         assert!(asking.is_due(now + SECOND, &rules));
-        asking.answered(0, now + SECOND, &rules);
+        asking.answered(30, 0, now + SECOND, &rules);
         assert_eq!(asking.deadline(now, &rules), None);
+    }
+
+    #[test]
+    fn one_that_says_the_same_again_is_asked_again_with_the_next_stanza_or_much_later() {
+        let (rules, now) = (rules(), Instant::now());
+        let mut asking = Asking::default();
+        asking.sent(1, now, &rules);
+        asking.ask(now);
+        asking.answered(0, 1, now, &rules);
+        assert_eq!(asking.deadline(now, &rules), Some(now + 60 * SECOND));
+        asking.sent(1, now, &rules);
+        assert_eq!(asking.deadline(now, &rules), Some(now + 10 * SECOND));
+        asking.ask(now);
+        // What was sent meanwhile is another matter.
+        asking.sent(1, now, &rules);
+        asking.answered(0, 3, now, &rules);
+        assert_eq!(asking.deadline(now, &rules), Some(now + 10 * SECOND));
     }
 
     #[test]

@@ -17,6 +17,10 @@ const POLLING: Duration = Duration::from_secs(5);
 /// How long a client that polls waits for what its request causes: the server's work is no waiting.
 const WORK: Duration = Duration::from_millis(250);
 
+/// How often in a row a client that does not poll may ask too soon. A page that is loaded anew takes its session over
+/// and asks at once, whatever the page before it has asked; whoever goes on asking does so for no reason.
+const MAX_HASTE: u8 = 3;
+
 /// How often a request may be sent again before it is answered.
 const MAX_REPEATS: u8 = 10;
 
@@ -69,6 +73,8 @@ pub(super) struct Window<H> {
     /// The request for the session, as long as it is not answered.
     first: Option<u64>,
     previous: Previous,
+    /// How often in a row a request came too soon.
+    haste: u8,
     /// How long silence lasts at most, as things are.
     patience: Duration,
     /// Since when no request is held.
@@ -161,6 +167,7 @@ impl<H: Holder> Window<H> {
             kept: VecDeque::new(),
             first: Some(rid),
             previous: Previous { rid, at: now, was_empty: false, brought_something: true },
+            haste: 0,
             patience: agreed.inactivity,
             silent_since: None,
             agreed,
@@ -216,17 +223,17 @@ impl<H: Holder> Window<H> {
         Ok(())
     }
 
-    /// Sections 11 and 12.
-    fn check_polling(&self, request: &BoshRequest, now: Instant) -> Result<(), Terminal> {
+    /// Sections 11 and 12. A request whose connection broke counts as answered: its client knows of no other answer.
+    fn check_polling(&mut self, request: &BoshRequest, now: Instant) -> Result<(), Terminal> {
         let is_soon = now.saturating_duration_since(self.previous.at) < self.agreed.polling;
-        if !request.is_empty() || !is_soon {
-            return Ok(());
-        }
-        let is_too_soon = match self.agreed.polls() {
-            true => self.previous.was_empty && !self.previous.brought_something,
-            false => self.open.len() + 1 >= self.agreed.requests,
+        let held = self.open.iter().filter(|open| open.slot.is_listening()).count();
+        let (is_too_soon, forgiven) = match self.agreed.polls() {
+            true => (self.previous.was_empty && !self.previous.brought_something, 0),
+            false => (held + 1 >= self.agreed.requests, MAX_HASTE),
         };
-        if is_too_soon { Err(Terminal::PolicyViolation) } else { Ok(()) }
+        let is_hasty = request.is_empty() && is_soon && is_too_soon;
+        self.haste = if is_hasty { self.haste + 1 } else { 0 };
+        if self.haste > forgiven { Err(Terminal::PolicyViolation) } else { Ok(()) }
     }
 
     fn take_turn(&mut self, request: &BoshRequest, slot: Slot<H>, now: Instant) {

@@ -229,8 +229,22 @@ fn who_asks_for_nothing_all_the_time_is_told_off() {
 
     let mut session = Session::begun(USUAL);
     session.pass(5);
-    session.come(11, "sid='sid'").unwrap();
-    assert_eq!(session.come(12, "sid='sid'"), Err(Terminal::PolicyViolation));
+    for rid in 11..15 {
+        session.come(rid, "sid='sid'").unwrap();
+        session.pass(1);
+    }
+    assert_eq!(session.come(15, "sid='sid'"), Err(Terminal::PolicyViolation));
+}
+
+#[test]
+fn a_page_that_is_loaded_anew_asks_at_once_and_may() {
+    let mut session = Session::begun(USUAL);
+    session.pass(5);
+    for rid in 11..30 {
+        let gone = Fake { number: rid, told: Arc::clone(&session.told), is_gone: true };
+        session.come_with(rid, "sid='sid'", gone).unwrap();
+        session.pass(0);
+    }
 }
 
 #[test]
