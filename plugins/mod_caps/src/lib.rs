@@ -17,6 +17,7 @@ use moult_plugin_api::prelude::*;
 use moult_plugin_api::sdk::Turns;
 use moult_plugin_api::sdk::hooks::{Collecting, Notice};
 use moult_plugin_api::sdk::store::KeyVal;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ const CAPS: &str = "http://jabber.org/protocol/caps";
 const CAPS_2: &str = "urn:xmpp:caps";
 /// How long the server may take to answer for itself.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// When it is asked again after a failure.
+const AGAIN_AFTER: Duration = Duration::from_secs(15);
 
 module_options! {
     /// Options of mod_caps.
@@ -48,6 +51,8 @@ struct Inner {
     /// One hash after the other.
     turns: Turns,
     state: Mutex<State>,
+    /// A failed question waits to be repeated.
+    trying_again: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +77,7 @@ impl Module for Caps {
             options: Live::new(options),
             turns: Turns::default(),
             state: Mutex::new(State { known, registered: Vec::new() }),
+            trying_again: AtomicBool::new(false),
         };
         // After a restart of the server other modules may answer than before it.
         if host.is_swap() {
@@ -82,7 +88,7 @@ impl Module for Caps {
 
     fn on_started(&self) -> Result<(), Stop> {
         let inner = Arc::clone(&self.inner);
-        Ok(self.inner.host.spawn(async move { inner.refresh().await })?)
+        Ok(self.inner.host.spawn(inner.refresh())?)
     }
 
     /// That options have changed is told by the hook `modules_changed` as well.
@@ -100,7 +106,7 @@ fn store(host: &Host) -> KeyVal {
 
 impl Caps {
     async fn modules_changed(self: Arc<Self>, _: Notice<'static, ModulesChanged>) {
-        self.inner.refresh().await;
+        Arc::clone(&self.inner).refresh().await;
     }
 
     /// A node that stands for a hash is the server as it was then.
@@ -120,13 +126,17 @@ impl Inner {
     }
 
     /// Asks what the server is now, and announces it if that is new.
-    async fn refresh(&self) {
+    async fn refresh(self: Arc<Self>) {
         let _turn = self.turns.take("").await;
         let now = match self.ask().await {
             Ok(query) => Announced::of(&query, &self.options.get().node),
-            Err(error) => {
-                info!(self.host, "no capabilities are announced, because discovery does not answer: {error}");
+            Err(error) if error.condition == Condition::ServiceUnavailable.name() => {
+                info!(self.host, "no capabilities are announced, because nobody answers discovery");
                 return self.withdraw();
+            }
+            Err(error) => {
+                warn!(self.host, "the capabilities are not known, because discovery failed: {error}");
+                return self.try_again();
             }
         };
         let is_new = self.state().known.first() != Some(&now);
@@ -137,6 +147,24 @@ impl Inner {
             && let Err(error) = self.announce()
         {
             error!(self.host, "the capabilities could not be announced: {error}");
+        }
+    }
+
+    /// What was announced stays meanwhile: that an answer is late does not mean that it would be another one.
+    fn try_again(self: &Arc<Self>) {
+        if self.trying_again.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let this = Arc::clone(self);
+        let later = async move {
+            let slept = this.host.sleep(AGAIN_AFTER).await;
+            this.trying_again.store(false, Ordering::Relaxed);
+            if slept.is_ok() {
+                this.refresh().await;
+            }
+        };
+        if let Err(error) = self.host.spawn(later) {
+            debug!(self.host, "it is not tried again: {error}");
         }
     }
 

@@ -141,3 +141,19 @@ fn another_node_holds_without_a_restart() {
     changed(&module);
     assert!(nodes(&host)[0].starts_with("https://example.org/moult#"));
 }
+
+#[test]
+fn a_failed_question_is_asked_again_and_takes_nothing_away() {
+    let host = FakeHost::new("example.org");
+    answers(&host, Some(&["a"]));
+    let module = started(&host, "{}");
+    let before = nodes(&host);
+    host.answer_iqs(|_| None);
+    module.hook(name::MODULES_CHANGED, "example.org", "", &json!({}), "");
+    host.advance(ANSWER_WITHIN);
+    assert_eq!(nodes(&host), before, "nobody knows better");
+    answers(&host, Some(&["b"]));
+    host.advance(AGAIN_AFTER);
+    assert_ne!(nodes(&host), before);
+    assert_eq!(host.tasks(), 0);
+}
