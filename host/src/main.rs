@@ -31,6 +31,9 @@ struct Options {
     /// Serves from a working directory, and makes it first, as --init does, where it has no configuration.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["init", "check_config", "config"])]
     serve: Option<PathBuf>,
+    /// Writes what this server and the modules in a folder implement as a DOAP file (XEP-0453), and starts nothing.
+    #[arg(long, value_name = "FOLDER", exclusive = true)]
+    doap: Option<PathBuf>,
     /// Writes the manual page, for packages.
     #[arg(long, hide = true, exclusive = true)]
     man: bool,
@@ -47,6 +50,9 @@ fn main() -> ExitCode {
     let options = Options::parse();
     if options.man {
         return man(&mut io::stdout()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
+    if let Some(folder) = &options.doap {
+        return server::doap(folder);
     }
     if let Some(directory) = &options.init {
         return server::init(directory);

@@ -160,6 +160,16 @@ pub struct Xep {
     /// Version of the document; may be empty.
     #[serde(default)]
     pub version: String,
+    /// `partial` where parts of it are missing; empty where it is all there.
+    #[serde(default)]
+    pub status: String,
+}
+
+impl Xep {
+    /// Whether all of it is there.
+    pub fn is_complete(&self) -> bool {
+        self.status.is_empty()
+    }
 }
 
 /// How an instance is supervised.

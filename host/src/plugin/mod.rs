@@ -2,7 +2,7 @@
 //!
 //! In layers, each using those above it:
 //!
-//! * what a library is: `folder`, `loader`, `probe`, `threads`, `reserve`, `runtime`, `retire`, `watch`;
+//! * what a library is: `folder`, `doap`, `loader`, `probe`, `threads`, `reserve`, `runtime`, `retire`, `watch`;
 //! * what a module says and what it is lent: `hook`, `registration`, `services`, `bridge`, `log`;
 //! * what serves: `seat`, `gate`, `stats`, `lane`, `slot`, `instance`, `registry`, `lookup`, `call`;
 //! * what changes it: `core`, `plan`, `swap`, `manager`.
@@ -11,6 +11,7 @@
 pub mod bridge;
 pub mod call;
 pub mod core;
+pub mod doap;
 pub mod error;
 pub mod folder;
 pub mod gate;

@@ -89,6 +89,20 @@ fn restart(program: std::io::Result<PathBuf>) -> ExitCode {
     ExitCode::from(FAILED)
 }
 
+/// `moultd --doap FOLDER`: the DOAP file of the server with the modules of a folder.
+pub fn doap(folder: &Path) -> ExitCode {
+    match crate::plugin::doap::of_folder(folder) {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::from(OK)
+        }
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
 /// `moultd --check-config FILE`: tells all mistakes and starts nothing.
 pub fn check_config(config_file: &Path) -> ExitCode {
     let report = settings::check_file(config_file);

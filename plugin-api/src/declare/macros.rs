@@ -21,7 +21,7 @@
 ///     capabilities: ["commands"],
 ///     state: { writes: 2, reads: 1..=2 },
 ///     store: { schema: 3, from: 1 },                  // brought forward by Module::migrate
-///     xeps: ["0199", "0030" "2.5"],
+///     xeps: ["0199", "0030" "2.5", "0133" "1.3.1" "partial"],
 ///     scope: vhost,                                   // or global
 ///     policy: { restart: transient, max_restarts: 3, shutdown_ms: 1000 },
 ///     needs_minor: 0,
@@ -226,7 +226,9 @@ macro_rules! __module_field {
     (depends [$($($soft:ident)? $id:literal),* $(,)?]) => {
         &[$(Depend { id: $id, soft: $crate::__is_soft!($($soft)?) }),*]
     };
-    (xeps [$($number:literal $($version:literal)?),* $(,)?]) => { &[$(($number, concat!($($version)?))),*] };
+    (xeps [$($number:literal $($version:literal $($status:literal)?)?),* $(,)?]) => {
+        &[$(($number, concat!($($version)?), concat!($($($status)?)?))),*]
+    };
     (state { writes: $writes:literal, reads: $from:literal ..= $to:literal $(,)? }) => {
         Some(StateSpec { writes: $writes, reads_from: $from, reads_to: $to })
     };
@@ -323,7 +325,7 @@ mod tests {
             capabilities: ["fatal", "commands"],
             state: { writes: 2, reads: 1..=3 },
             store: { schema: 5, from: 4 },
-            xeps: ["0199", "0030" "2.5"],
+            xeps: ["0199", "0030" "2.5", "0133" "1.3.1" "partial"],
             scope: global,
             policy: { restart: transient, shutdown_ms: 50 },
             needs_minor: 4,
@@ -340,6 +342,7 @@ mod tests {
         assert_eq!((state.writes, state.reads_from, state.reads_to), (2, 1, 3));
         assert_eq!(manifest.store, Some(StoreSchema { schema: 5, from: 4 }));
         assert_eq!((manifest.xeps[1].number.as_str(), manifest.xeps[1].version.as_str()), ("0030", "2.5"));
+        assert_eq!((manifest.xeps[1].is_complete(), manifest.xeps[2].is_complete()), (true, false));
         assert!(
             manifest.global
                 && manifest.rustc.starts_with("rustc ")

@@ -34,8 +34,8 @@ pub struct Source {
     pub state: Option<StateSpec>,
     /// Schema of the stores.
     pub store: Option<StoreSpec>,
-    /// Extensions: number and version.
-    pub xeps: &'static [(&'static str, &'static str)],
+    /// Extensions: number, version, and how much of it: see [`crate::manifest::Xep`].
+    pub xeps: &'static [(&'static str, &'static str, &'static str)],
     /// One instance per vhost, or one in all.
     pub scope: Scope,
     /// Supervision.
@@ -196,6 +196,8 @@ impl Source {
             t.string(self.xeps[i].0);
             t.raw(",\"version\":");
             t.string(self.xeps[i].1);
+            t.raw(",\"status\":");
+            t.string(self.xeps[i].2);
             t.raw("}");
             i += 1;
         }

@@ -2,6 +2,7 @@
 
 use super::{Manifest, is_module_id};
 
+const XEP_LIMIT: usize = 32;
 const ID_LIMIT: usize = 64;
 const TEXT_LIMIT: usize = 4096;
 const LIST_LIMIT: usize = 512;
@@ -46,10 +47,15 @@ impl Manifest {
             ("options", self.options.len()),
             ("XEPs", self.xeps.len()),
         ];
-        match lists.into_iter().find(|(_, n)| *n > LIST_LIMIT) {
-            Some((what, n)) => Err(format!("the manifest lists {n} {what}; {LIST_LIMIT} are the limit")),
-            None => Ok(()),
+        if let Some((what, n)) = lists.into_iter().find(|(_, n)| *n > LIST_LIMIT) {
+            return Err(format!("the manifest lists {n} {what}; {LIST_LIMIT} are the limit"));
         }
+        for xep in &self.xeps {
+            check_text("XEP number", &xep.number, XEP_LIMIT)?;
+            check_text("XEP version", &xep.version, XEP_LIMIT)?;
+            check_text("XEP status", &xep.status, XEP_LIMIT)?;
+        }
+        Ok(())
     }
 
     fn check_options(&self) -> Result<(), String> {

@@ -107,7 +107,7 @@ export_module! {
     module: AdHoc,
     capabilities: ["commands"],
     needs_minor: 1,
-    xeps: ["0050" "1.3.0", "0133" "1.3.0", "0004" "2.13.1"],
+    xeps: ["0050" "1.3.0", "0133" "1.3.1" "partial", "0004" "2.13.1"],
 }
 
 #[cfg(test)]

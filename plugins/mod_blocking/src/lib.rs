@@ -179,7 +179,7 @@ export_module! {
     needs_minor: 2,
     depends: [soft "mod_report"],
     state: { writes: 1, reads: 1 },
-    xeps: ["0191" "1.3.1"],
+    xeps: ["0191" "1.3"],
 }
 
 #[cfg(test)]

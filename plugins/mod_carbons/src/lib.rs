@@ -195,7 +195,7 @@ fn contains(bytes: &[u8], text: &[u8]) -> bool {
 export_module! {
     module: Carbons,
     state: { writes: 1, reads: 1 },
-    xeps: ["0280" "1.0.1", "0297" "1.0", "0334" "0.4.0"],
+    xeps: ["0280" "1.0.1", "0297" "1.0" "partial", "0334" "0.4.0"],
 }
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ impl Adder {
             "user": contact.localpart().unwrap_or_default(),
             "host": contact.domain(),
             "nick": text("nick"),
-            "group": groups.join(";"),
+            "groups": groups,
             "subs": "both",
         });
         self.0.run_command("add_rosteritem", &args).await.map(drop)

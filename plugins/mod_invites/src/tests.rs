@@ -173,7 +173,7 @@ fn users_invite_contacts_who_need_not_be_approved() {
     let ran = ran.lock().unwrap();
     let (command, args) = ran.last().unwrap();
     assert_eq!((command.as_str(), &args["subs"]), ("add_rosteritem", &json!("both")));
-    assert_eq!((&args["nick"], &args["group"]), (&json!("Old"), &json!("a;b")), "what was there stays");
+    assert_eq!((&args["nick"], &args["groups"]), (&json!("Old"), &json!(["a", "b"])), "what was there stays");
     let said: Vec<String> =
         host.take_routed().iter().map(|sent| sent.element().attr_s("type").to_owned()).collect();
     assert_eq!(said, ["subscribed", "subscribe"]);

@@ -148,7 +148,7 @@ fn failed(name: &str, code: &str, text: &str) -> Element {
 export_module! {
     module: Stats,
     capabilities: ["commands"],
-    xeps: ["0039" "0.6.1"],
+    xeps: ["0039" "0.6.0"],
 }
 
 #[cfg(test)]

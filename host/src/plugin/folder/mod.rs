@@ -336,6 +336,12 @@ fn unreadable(error: io::Error) -> Verdict {
     }
 }
 
+/// What a library says about itself, read without loading it.
+pub fn manifest_in(path: &Path) -> Result<Arc<Manifest>, String> {
+    let bytes = std::fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
+    manifest_of(elf::inspect(&bytes))
+}
+
 fn manifest_of(elf: Result<elf::ElfFacts, ElfProblem>) -> Result<Arc<Manifest>, String> {
     let facts = elf.map_err(|problem| problem.reason)?;
     match facts.manifest {
