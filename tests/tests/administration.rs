@@ -1,5 +1,6 @@
 //! Commands for the day of an administrator: an end that is announced, the log, who is there and how.
 
+use moult_tests::sasl::{Hash, Mechanism};
 use moult_tests::{Server, eventually};
 use serde_json::json;
 
@@ -116,5 +117,33 @@ async fn can_explains_which_rule_lets_somebody_do_something() {
         server.try_ctl(&["can", "stop", "alice@localhost"]).await.stderr.contains("local control socket")
     );
     assert_eq!(server.try_ctl(&["can", "nothing"]).await.code, 2);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_banned_account_is_out_at_once_and_gets_everything_back_afterwards() {
+    let server = Server::start().await;
+    let mut alice = server.client("alice").await;
+    assert_eq!(server.ctl_json(&["get_ban_details", "alice", "localhost"]).await, json!({}));
+    server.ctl(&["ban_account", "alice", "localhost", "sent spam"]).await;
+    let told = alice.expect_stream_error().await;
+    assert_eq!((told.condition(), told.child_text("text")), (Some("policy-violation"), Some("sent spam")));
+    for mechanism in [Mechanism::Plain, Mechanism::Scram(Hash::Sha256)] {
+        let refused = server.login("alice").mechanism(mechanism).try_connect().await;
+        let refused = refused.err().expect("a banned account cannot log in").to_string();
+        assert!(refused.contains("account-disabled"), "{refused}");
+        // Whoever does not know the password is told nothing of a ban.
+        let refused = server.login("alice").mechanism(mechanism).password("wrong").try_connect().await;
+        assert!(refused.err().expect("a wrong password").to_string().contains("not-authorized"));
+    }
+    let details = server.ctl_json(&["get_ban_details", "alice", "localhost"]).await;
+    assert_eq!(details["reason"], "sent spam");
+    assert!(details["since"].as_str().is_some_and(|since| since.starts_with("20")), "{details}");
+    assert_eq!(server.try_ctl(&["check_password", "alice", "localhost", "sesame"]).await.code, 1);
+    server.ctl(&["unban_account", "alice", "localhost"]).await;
+    server.client("alice").await.close().await;
+    assert_eq!(server.try_ctl(&["unban_account", "alice", "localhost"]).await.code, 1);
+    assert_eq!(server.try_ctl(&["ban_account", "nobody", "localhost", "x"]).await.code, 1);
+    assert_eq!(server.try_ctl(&["ban_account", "alice", "nowhere.example", "x"]).await.code, 1);
     server.stop().await;
 }

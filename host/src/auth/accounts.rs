@@ -138,7 +138,8 @@ impl Accounts {
     pub async fn unregister(&self, vhost: &str, localpart: &str) -> Result<(), AuthError> {
         let name = Name::parse(vhost, localpart)?;
         match self.inner.storage.accounts().remove(&name.vhost, &name.localpart).await? {
-            true => Ok(()),
+            // Who has the name next has not deserved it.
+            true => self.unban(vhost, localpart).await.map(drop),
             false => Err(name.missing()),
         }
     }
@@ -197,6 +198,10 @@ impl Accounts {
     ) -> Result<ScramSecrets, AuthError> {
         let name = Name::parse(vhost, localpart)?;
         Ok(self.secrets(&name, &[hash]).await?.0)
+    }
+
+    pub(super) fn storage(&self) -> &Storage {
+        &self.inner.storage
     }
 
     async fn row(&self, name: &Name) -> Result<Option<AccountRow>, AuthError> {

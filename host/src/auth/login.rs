@@ -90,9 +90,21 @@ impl Login {
                     Err(failure) => return self.give_up(failure),
                 },
                 Step::Challenge(data) => return Reply::Challenge(data),
-                Step::Success { localpart, additional } => return self.conclude(Ok((localpart, additional))),
+                Step::Success { localpart, additional } => {
+                    let allowed = self.allowed(&localpart).await;
+                    return self.conclude(allowed.map(|()| (localpart, additional)));
+                }
                 Step::Failure(failure) => return self.conclude(Err(failure)),
             }
+        }
+    }
+
+    /// Whether somebody who has proved to be this user may come in. Only they are told of a ban.
+    async fn allowed(&self, localpart: &str) -> Result<(), SaslFailure> {
+        match self.context.accounts.banned(&self.vhost, localpart).await {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err(SaslCondition::AccountDisabled.because("This account is banned.")),
+            Err(error) => Err(self.unable(&error)),
         }
     }
 

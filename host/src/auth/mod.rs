@@ -11,6 +11,7 @@
 //! account here removes the account's row only; who else keeps data of that account is told by the server.
 
 mod accounts;
+mod bans;
 mod credentials;
 mod decoy;
 mod error;
@@ -30,6 +31,7 @@ mod scram_messages;
 mod test_client;
 
 pub use accounts::{AccountOptions, Accounts, MAX_PASSWORD_BYTES};
+pub use bans::Ban;
 pub use credentials::{Hash, ScramSecrets};
 pub use error::AuthError;
 pub use limiter::{LimiterOptions, LoginLimiter};

@@ -21,6 +21,19 @@ pub(super) fn specs() -> Vec<CommandSpec> {
         account("check_password", "Tells whether a password is the account's: 0 yes, 1 no.")
             .secret("password", "The password; - asks for it.")
             .returns(ResultKind::Code),
+        account("ban_account", "Ends the sessions of an account, and lets nobody log in to it.")
+            .arg("reason", ArgKind::String, "Why; its clients are told.")
+            .returns(ResultKind::Code)
+            .changing()
+            .described("Password and data stay as they are, so that unban_account gives everything back."),
+        account(
+            "get_ban_details",
+            "Shows why an account is banned, and since when; nothing where it is not.",
+        )
+        .returns(ResultKind::Object),
+        account("unban_account", "Lets the user of a banned account log in again.")
+            .returns(ResultKind::Code)
+            .changing(),
         CommandSpec::new("registered_users", TAG, "Lists the accounts of a vhost.")
             .arg("host", ArgKind::Host, HOST)
             .returns(ResultKind::List),
