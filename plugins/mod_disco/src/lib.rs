@@ -116,7 +116,9 @@ fn query(ns: &str, question: &DiscoQuestion<'_>) -> Element {
 fn info(query: Element, identities: &[Identity], mut features: Vec<String>) -> Element {
     features.sort_unstable();
     features.dedup();
-    let identities = identities.iter().map(|identity| {
+    // Two of the same make the whole answer ill-formed for who verifies capabilities (XEP-0115 section 5.4).
+    let is_first = |(at, identity): &(usize, &Identity)| !identities[..*at].contains(identity);
+    let identities = identities.iter().enumerate().filter(is_first).map(|(_, identity)| {
         let element = Element::new("identity");
         let element = element.with_attr("category", &*identity.category).with_attr("type", &*identity.kind);
         named(element, &identity.name)
@@ -173,6 +175,21 @@ mod tests {
         );
         assert_eq!(vars(&query), [ns::DISCO_INFO, ns::DISCO_ITEMS, "urn:extra"]);
         assert!(query.subtag("x").is_none());
+    }
+
+    #[test]
+    fn an_identity_that_several_modules_declare_is_told_once() {
+        let host = FakeHost::new("example.org");
+        host.answer_disco(|_, _, so_far| {
+            let mut answer = so_far?;
+            let identities = answer["identities"].as_array_mut()?;
+            let again = identities[0].clone();
+            identities.push(again);
+            Some(answer)
+        });
+        let module = host.start::<Discovery>("{}");
+        let query = ask(&module, "example.org", "info").unwrap().unwrap();
+        assert_eq!(query.elements().filter(|e| e.name() == "identity").count(), 1);
     }
 
     #[test]

@@ -87,6 +87,7 @@ impl Module for Roster {
         host.on_user_removed(50, Self::removed)?;
         host.on_modules_changed(50, Self::modules_changed)?;
         host.on_request("shared_changed", Self::shared_changed)?;
+        host.on_request("shared_compare", Self::shared_compare)?;
         host.on_export_user(50, Self::export_user)?;
         host.on_import_user(50, Self::import_user)?;
         if options.versioning {

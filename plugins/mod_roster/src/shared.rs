@@ -154,6 +154,12 @@ impl Roster {
         Ok(self.show_shared(&account, contacts).await?)
     }
 
+    /// The other module does not know whom it has told what.
+    pub(crate) async fn shared_compare(self: Arc<Self>, _: Request<'static>) -> Result<(), CommandError> {
+        let _turn = self.turns.take(SOURCE).await;
+        Ok(self.compare_all().await?)
+    }
+
     async fn show_shared(&self, account: &Jid<'_>, contacts: Vec<String>) -> Result<(), HostError> {
         let _turn = self.turns.take(account.as_str()).await;
         let shared = self.shared(account.as_str()).await;

@@ -280,8 +280,11 @@ impl SharedRoster {
     async fn mark(&self, id: &str, field: Field, is_set: bool) -> Done {
         self.group(id).await?;
         let before = self.before().await?;
-        self.book.mark(id, &[field], is_set).await?;
-        Ok(self.tell_all(&before).await?)
+        self.book.mark(id, std::slice::from_ref(&field), is_set).await?;
+        match &field {
+            Field::Member(jid) => Ok(self.tell_of_member(jid, &before).await?),
+            _ => Ok(self.tell_all(&before).await?),
+        }
     }
 }
 

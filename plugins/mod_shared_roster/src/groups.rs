@@ -85,12 +85,26 @@ pub fn item(groups: &Groups, account: &str, contact: &str, people: &People) -> O
 
 /// What one account's roster has because of groups, by JID; no more than `most`.
 pub fn items(groups: &Groups, account: &str, people: &People, most: usize) -> Vec<SharedItem> {
-    let seen = seen_by(groups, account, people).into_iter().map(|id| &groups[id]);
+    let mut all: BTreeMap<&String, (BTreeSet<String>, bool)> = BTreeMap::new();
+    for id in seen_by(groups, account, people) {
+        for contact in groups[id].all_members(people) {
+            all.entry(contact).or_default().0.insert(label(id, &groups[id]));
+        }
+    }
     let mine: BTreeSet<&String> =
         groups.iter().filter(|(_, group)| group.has(account, people)).map(|(id, _)| id).collect();
-    let seeing = groups.values().filter(|group| group.displayed.iter().any(|id| mine.contains(id)));
-    let all: BTreeSet<&String> = seen.chain(seeing).flat_map(|group| group.all_members(people)).collect();
-    all.into_iter().filter_map(|contact| item(groups, account, contact, people)).take(most).collect()
+    for group in groups.values().filter(|group| group.displayed.iter().any(|id| mine.contains(id))) {
+        for contact in group.all_members(people) {
+            all.entry(contact).or_default().1 = true;
+        }
+    }
+    let others = all.into_iter().filter(|(contact, _)| *contact != account);
+    let items = others.map(|(contact, (there, back))| SharedItem {
+        jid: contact.clone(),
+        subscription: Subscription::of(!there.is_empty(), back),
+        groups: there.into_iter().collect(),
+    });
+    items.take(most).collect()
 }
 
 fn label(id: &str, group: &Group) -> String {
@@ -99,14 +113,10 @@ fn label(id: &str, group: &Group) -> String {
 
 /// The contacts that differ between two such lists.
 pub fn difference(before: &[SharedItem], after: &[SharedItem]) -> Vec<String> {
-    let missing = |all: &[SharedItem], other: &[SharedItem]| {
-        all.iter().filter(|item| !other.contains(item)).map(|item| item.jid.clone()).collect::<Vec<_>>()
-    };
-    let mut all = missing(before, after);
-    all.extend(missing(after, before));
-    all.sort();
-    all.dedup();
-    all
+    let of = |items: &[SharedItem]| items.iter().map(|item| (item.jid.clone(), item.clone())).collect();
+    let (before, after): (BTreeMap<_, _>, BTreeMap<_, _>) = (of(before), of(after));
+    let all: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    all.into_iter().filter(|jid| before.get(*jid) != after.get(*jid)).cloned().collect()
 }
 
 #[cfg(test)]

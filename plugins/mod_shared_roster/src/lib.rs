@@ -21,13 +21,16 @@ use moult_plugin_api::sdk::{Turns, digest};
 use moult_plugin_api::serde::{Deserialize, Serialize};
 use moult_plugin_api::serde_json::{self, json};
 use people::Directory;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Who shows contacts to clients.
 const ROSTER: &str = "mod_roster";
 /// How long it may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long it may take to look at every session.
+const COMPARED_WITHIN: Duration = Duration::from_secs(240);
 
 module_options! {
     /// Options of mod_shared_roster.
@@ -50,6 +53,8 @@ pub struct SharedRoster {
     directory: Directory,
     /// Changes are told one after the other.
     turns: Turns,
+    /// Whom this generation has told to be online, and not to have gone.
+    told_online: Mutex<BTreeSet<String>>,
 }
 
 impl Module for SharedRoster {
@@ -70,7 +75,25 @@ impl Module for SharedRoster {
             book: Book::open(host),
             directory: Directory::default(),
             turns: Turns::default(),
+            told_online: Mutex::default(),
         })
+    }
+
+    /// Who came or went while the generation before ended may not have been told to everybody.
+    fn on_started(&self) -> Result<(), Stop> {
+        if !self.host.is_swap() {
+            return Ok(());
+        }
+        let (host, book) = (self.host.clone(), Book::open(&self.host));
+        Ok(self.host.spawn(async move {
+            let has_online =
+                book.groups().await.is_ok_and(|groups| groups.values().any(|group| group.online));
+            if has_online
+                && let Err(error) = host.request(ROSTER, "shared_compare", &json!({}), COMPARED_WITHIN).await
+            {
+                warn!(host, "sessions may show who was online before: {error}");
+            }
+        })?)
     }
 
     fn on_reload(&self, options: Options, _: bool) -> Result<Reload, Stop> {
@@ -113,6 +136,10 @@ impl SharedRoster {
         Ok(Items { version, items })
     }
 
+    fn told_online(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.told_online.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn view(&self) -> Result<View, HostError> {
         let groups = self.book.groups().await?;
         let people = self.directory.people(&self.host, &groups).await?;
@@ -125,6 +152,19 @@ impl SharedRoster {
         for account in people::online(&self.host).await? {
             let changed = groups::difference(&before.items(&account, most), &after.items(&account, most));
             self.tell(&account, changed).await;
+            // Where there are many and nothing changes for them, others get their turn nevertheless.
+            self.host.sleep(Duration::ZERO).await?;
+        }
+        Ok(())
+    }
+
+    /// The same where one account was put into a group or taken out of it: others see a change of this one alone.
+    async fn tell_of_member(&self, member: &str, before: &View) -> Result<(), HostError> {
+        let (after, most) = (self.view().await?, self.options.get().max_contacts);
+        self.tell_of(member, before, &after).await?;
+        if people::online(&self.host).await?.contains(member) {
+            let changed = groups::difference(&before.items(member, most), &after.items(member, most));
+            self.tell(member, changed).await;
         }
         Ok(())
     }
@@ -154,23 +194,40 @@ impl SharedRoster {
     }
 
     async fn opened(self: Arc<Self>, session: Notice<'static, SessionOpened>) {
-        self.came_or_went(&session.jid, 1, true).await;
+        self.concerns_groups(session.jid, true).await;
     }
 
     async fn closed(self: Arc<Self>, session: Notice<'static, SessionClosed>) {
-        self.came_or_went(&session.jid, 0, false).await;
+        // Also where no group wants to know now: one may when this account comes again.
+        self.told_online().remove(session.jid.bare().as_str());
+        self.concerns_groups(session.jid, false).await;
+    }
+
+    /// The login does not wait until others are told: one of them may be slow to read.
+    async fn concerns_groups(self: Arc<Self>, session: Jid<'static>, is_there: bool) {
+        match self.book.groups().await {
+            Ok(groups) if groups.values().any(|group| group.online) => {}
+            Ok(_) => return,
+            Err(error) => return error!(self.host.about(&session), "its groups are not known: {error}"),
+        }
+        let host = self.host.clone();
+        let about = session.clone();
+        if let Err(error) = host.spawn(async move { self.came_or_went(&session, is_there).await }) {
+            error!(host.about(&about), "its coming or going was not told to groups: {error}");
+        }
     }
 
     /// Somebody's first session, or the end of the last one, concerns groups with `@online@`.
-    async fn came_or_went(&self, session: &Jid<'_>, sessions: usize, is_there: bool) {
+    async fn came_or_went(&self, session: &Jid<'_>, is_there: bool) {
         let account = session.bare();
         let told = async {
-            let groups = self.book.groups().await?;
-            if !groups.values().any(|group| group.online) {
+            let _turn = self.turns.take("").await;
+            // What holds now counts: meanwhile others of its sessions may have begun or ended.
+            if self.host.sessions_of(&account).await?.is_empty() == is_there {
                 return Ok(());
             }
-            let _turn = self.turns.take("").await;
-            if self.host.sessions_of(&account).await?.len() != sessions {
+            // That it has gone is told in any case: the generation before may have told that it came.
+            if is_there && !self.told_online().insert(account.as_str().to_owned()) {
                 return Ok(());
             }
             let now = self.view().await?;

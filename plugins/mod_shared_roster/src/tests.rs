@@ -66,7 +66,8 @@ fn version(module: &Instance, account: &str) -> String {
 
 fn take(told: &Told) -> Vec<String> {
     let told = std::mem::take(&mut *told.lock().unwrap());
-    told.into_iter().map(|(account, contacts)| format!("{account}: {}", contacts.join(" "))).collect()
+    let told = told.into_iter().map(|(account, contacts)| format!("{account}: {}", contacts.join(" ")));
+    told.collect::<std::collections::BTreeSet<String>>().into_iter().collect()
 }
 
 #[test]
@@ -176,11 +177,13 @@ fn who_is_online_is_told_of_who_comes_first_and_goes_last() {
     let opened = |session: &str| {
         host.add_session(session, 0);
         module.hook(name::SESSION_OPENED, session, "", &json!({}), "");
+        host.run();
         take(&told)
     };
     let closed = |session: &str| {
         host.remove_session(session);
         module.hook(name::SESSION_CLOSED, session, "", &json!({}), "");
+        host.run();
         take(&told)
     };
     assert_eq!(opened("c@x.org/0"), Vec::<String>::new(), "no group wants to know");
@@ -222,4 +225,27 @@ fn a_roster_module_that_is_not_there_or_fails_stops_nothing() {
     run(&module, "srg_user_add", json!({"user": "c", "group": "team"})).unwrap();
     assert!(host.has_logged("was not told"));
     assert_eq!(module.request("items", &json!({})).unwrap_err().code, 400);
+}
+
+#[test]
+fn after_a_swap_the_roster_module_looks_at_every_session_if_it_matters_who_is_online() {
+    let (host, old, _) = server("{}");
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&asked);
+    host.answer_requests(move |_, method, _| {
+        heard.lock().unwrap().push(method.to_owned());
+        Ok(Value::Null)
+    });
+    let swap = || {
+        let new = host.start_swap::<SharedRoster>("{}");
+        asked.lock().unwrap().clear();
+        new.started().unwrap();
+        host.run();
+        (new, asked.lock().unwrap().clone())
+    };
+    team(&old, &["a"]);
+    let (new, methods) = swap();
+    assert_eq!(methods, Vec::<String>::new());
+    run(&new, "srg_user_add", json!({"user": "@online@", "group": "team"})).unwrap();
+    assert_eq!(swap().1, ["shared_compare"]);
 }

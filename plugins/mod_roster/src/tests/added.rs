@@ -125,6 +125,10 @@ fn a_module_that_comes_or_goes_is_noticed() {
     source(&host, None);
     host.set_contacts(ME, &[(YOU, Subscription::Both)]);
     assert_eq!(changed(), expect(&["remove"], &[], &[], &[Subscription::None]));
+    // It may ask for that itself.
+    source(&host, Some(&[(YOU, "to")]));
+    module.request("shared_compare", &json!({})).unwrap();
+    assert_eq!(seen(&host), expect(&["to"], &[], &[], &[Subscription::To]));
 }
 
 #[test]
