@@ -165,6 +165,8 @@ async fn everybody_and_everybody_online_can_be_members() {
     presence(&mut alice, &bob_jid, None).await;
     presence(&mut bob, &alice_jid, None).await;
     assert_eq!(roster(&mut bob).await, [("alice@localhost".to_owned(), "both".to_owned())]);
+    server.plugins().install(&Plugin::built("mod_shared_roster").variant(1));
+    server.ctl(&["update", "mod_shared_roster"]).await;
     bob.close().await;
     assert_eq!(pushed(&mut alice, "bob@localhost").await, "remove");
     assert!(roster(&mut alice).await.is_empty());
