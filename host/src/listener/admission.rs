@@ -2,7 +2,7 @@
 //!
 //! One short lock, taken when a connection comes, logs in, or goes; never for a stanza.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +33,8 @@ pub(super) enum RefusedBy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
     Serving,
+    /// Read nothing more, and bring what was read to its place.
+    Quieting,
     /// End every stream with `system-shutdown`.
     Closing,
     /// Let go at once.
@@ -45,6 +47,7 @@ pub(super) struct Connections {
     phase: AtomicU8,
     state: Mutex<State>,
     emptied: Notify,
+    quieted: Notify,
 }
 
 #[derive(Debug)]
@@ -54,6 +57,8 @@ struct State {
     unauthenticated: usize,
     /// The tasks, to be woken when the phase changes; `None` until the task has run for the first time.
     tasks: HashMap<u64, Option<Waker>>,
+    /// Those that still had something to bring to its place when they were last heard of, while all are quieted.
+    busy: HashSet<u64>,
     next_id: u64,
 }
 
@@ -74,9 +79,11 @@ impl Connections {
             by_address: HashMap::new(),
             unauthenticated: 0,
             tasks: HashMap::new(),
+            busy: HashSet::new(),
             next_id: 0,
         };
-        Self { phase: AtomicU8::new(Phase::Serving as u8), state: Mutex::new(state), emptied: Notify::new() }
+        let phase = AtomicU8::new(Phase::Serving as u8);
+        Self { phase, state: Mutex::new(state), emptied: Notify::new(), quieted: Notify::new() }
     }
 
     /// Takes a place for a connection from this address.
@@ -117,13 +124,18 @@ impl Connections {
     pub(super) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Serving,
-            1 => Phase::Closing,
+            1 => Phase::Quieting,
+            2 => Phase::Closing,
             _ => Phase::Cutting,
         }
     }
 
     /// Goes on to a later phase and wakes every connection to look at it.
     pub(super) fn enter(&self, phase: Phase) {
+        if phase == Phase::Quieting {
+            let mut state = self.lock();
+            state.busy = state.tasks.keys().copied().collect();
+        }
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
         let wakers: Vec<Waker> = self.lock().tasks.values().flatten().cloned().collect();
         wakers.into_iter().for_each(Waker::wake);
@@ -140,6 +152,17 @@ impl Connections {
         }
     }
 
+    /// Waits until no connection has anything on its way.
+    pub(super) async fn quieted(&self) {
+        loop {
+            let quieted = self.quieted.notified();
+            if self.lock().busy.is_empty() {
+                return;
+            }
+            quieted.await;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it holds the lock; a poisoned state is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -152,6 +175,15 @@ impl Permit {
         if !self.is_registered {
             self.is_registered = true;
             self.connections.lock().tasks.insert(self.id, Some(waker.clone()));
+        }
+    }
+
+    /// What the peer had sent before is where it belongs.
+    pub(super) fn is_quiet(&self) {
+        let mut state = self.connections.lock();
+        if state.busy.remove(&self.id) && state.busy.is_empty() {
+            drop(state);
+            self.connections.quieted.notify_waiters();
         }
     }
 
@@ -177,9 +209,13 @@ impl Drop for Permit {
             }
         }
         let waker = state.tasks.remove(&self.id);
+        let was_last = state.busy.remove(&self.id) && state.busy.is_empty();
         let is_empty = state.tasks.is_empty();
         drop(state);
         drop(waker);
+        if was_last {
+            self.connections.quieted.notify_waiters();
+        }
         if is_empty {
             self.connections.emptied.notify_waiters();
         }

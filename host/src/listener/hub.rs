@@ -74,6 +74,13 @@ impl<E: Inward> Hub<E> {
         }
     }
 
+    /// Takes nothing more from clients, and waits until what they have sent is in the mailboxes and stores where it
+    /// belongs, while all sessions are still there; not longer than `deadline`. Whether all of it is.
+    pub async fn quiet(&self, deadline: Duration) -> bool {
+        self.connections.enter(Phase::Quieting);
+        tokio::time::timeout(deadline, self.connections.quieted()).await.is_ok()
+    }
+
     /// Ends every stream with `system-shutdown` and waits until the connections are gone; what is left at the deadline
     /// is cut. Listeners have to be stopped before. The number of connections that were cut.
     pub async fn shut_down(&self, deadline: Duration) -> usize {

@@ -83,6 +83,11 @@ impl Listeners {
         }
     }
 
+    /// Lets what clients have sent come to its place before any session goes; whether it has.
+    pub async fn quiet(&self, deadline: std::time::Duration) -> bool {
+        self.hub.quiet(deadline).await
+    }
+
     /// Accepts nothing more, ends every stream, and lets HTTP requests come to their end.
     pub async fn close(self, deadline: std::time::Duration) {
         for listening in self.client {

@@ -10,6 +10,8 @@ use super::shared::{Ending, Shared};
 use crate::command::Phase;
 use crate::stanza::{StreamError, StreamErrorCondition};
 
+/// How long what clients have sent may take to be where it belongs.
+const QUIET_PATIENCE: Duration = Duration::from_secs(3);
 /// How long the store may take to write what is left.
 const STORE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the modules may take together; each has its own deadline besides.
@@ -35,6 +37,11 @@ pub(super) async fn shut_down(shared: &Arc<Shared>, parts: Parts, ending: Ending
         Ending::Asked | Ending::Failed => shared.phase.enter(Phase::Stopping),
     }
     let config = shared.config();
+    if let Some(listeners) = &parts.listeners
+        && !listeners.quiet(QUIET_PATIENCE.min(config.server.stop_deadline)).await
+    {
+        tracing::warn!("some messages are still on their way; whom they are for may miss them");
+    }
     let goodbye = StreamError::new(StreamErrorCondition::SystemShutdown, why);
     let sessions = shared.sessions.close_all(&goodbye);
     tracing::info!(sessions, "closing all streams");

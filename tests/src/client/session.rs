@@ -85,6 +85,12 @@ impl Client {
         written.unwrap_or_else(|error| panic!("{} cannot write: {error}", self.jid));
     }
 
+    /// The same to a server that may be gone.
+    pub async fn try_send(&mut self, xml: &str) -> io::Result<()> {
+        let written = timeout(DEADLINE, self.transport.write_all(xml.as_bytes())).await;
+        written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// Sends a chat message.
     pub async fn message(&mut self, to: &str, body: &str) {
         let (id, body) = (self.fresh_id(), crate::xml::escape(body));

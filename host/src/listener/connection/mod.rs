@@ -134,7 +134,8 @@ impl<E: Inward> Connection<E> {
     fn drive(&mut self, context: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
         for _ in 0..MAX_ROUNDS {
             let now = Instant::now();
-            if self.hub.connections.phase() != Phase::Serving && self.heed_shutdown(now) {
+            let phase = self.hub.connections.phase();
+            if phase >= Phase::Closing && self.heed_shutdown(now) {
                 return Poll::Ready(());
             }
             while let Some(expired) = self.deadlines.expired(now, self.silence().as_ref()) {
@@ -148,6 +149,9 @@ impl<E: Inward> Connection<E> {
                 return Poll::Ready(());
             }
             has_moved |= self.end_if_over(context, scratch, now);
+            if phase == Phase::Quieting && self.work.is_none() && !has_moved {
+                self.permit.is_quiet();
+            }
             if !has_moved && self.deadlines.poll_timer(context, self.silence().as_ref()).is_pending() {
                 return Poll::Pending;
             }

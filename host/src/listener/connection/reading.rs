@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::{Connection, State};
+use crate::listener::admission::Phase;
 use crate::listener::hub::Inward;
 use crate::stream::io::{INPUT_BYTES, Piece, Scratch, TransportError};
 
@@ -37,7 +38,9 @@ impl<E: Inward> Connection<E> {
     }
 
     fn wants_to_read(&self) -> bool {
-        let has_ears = self.state == State::Open && self.work.is_none();
+        // What is not taken from the peer before a stop is not acknowledged either.
+        let may_hear = self.hub.connections.phase() != Phase::Quieting;
+        let has_ears = may_hear && self.state == State::Open && self.work.is_none();
         let understands = self.stream.wants_input() || self.transport.is_handshaking();
         has_ears && understands && self.deadlines.resume.is_none() && self.outgoing.bytes() <= MAX_UNSENT
     }
