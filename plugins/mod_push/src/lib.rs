@@ -25,7 +25,7 @@ use moult_plugin_api::sdk::hooks::Notice;
 use moult_plugin_api::sdk::store::KeyVal;
 use moult_plugin_api::serde::{Deserialize, Serialize};
 use moult_plugin_api::serde_json;
-use registration::Registration;
+use registration::Registration as App;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -63,13 +63,15 @@ pub struct Push {
     options: Arc<Live<Options>>,
     state: Arc<Mutex<State>>,
     turns: Turns,
+    /// The hooks, while somebody has enabled a service.
+    gate: Arc<Mutex<Vec<Registration>>>,
 }
 
 /// What is known at the moment.
 #[derive(Debug, Default)]
 struct State {
     /// By account.
-    registrations: HashMap<String, Vec<Registration>>,
+    registrations: HashMap<String, Vec<App>>,
     /// Messages told of since the account was last here.
     waiting: HashMap<String, u64>,
     /// Services that are being told something, and whether there is more to tell.
@@ -89,20 +91,18 @@ impl Module for Push {
 
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         host.on_iq(IqSpec::new(NS).on_accounts(), Self::answer)?;
-        host.on_offline_message(BEFORE_OFFLINE, Self::offline)?;
-        host.on_user_receive_packet(90, Self::received)?;
-        host.on_inactive_packet(10, Self::inactive)?;
-        host.on_session_suspended(50, Self::suspended)?;
-        host.on_presence_changed(50, Self::presence)?;
         host.on_user_removed(50, Self::removed)?;
         commands::register(host)?;
         let state = State { registrations: stored(host)?, ..State::default() };
-        Started::running(Self {
+        let this = Self {
             host: host.clone(),
             options: Arc::new(Live::new(options)),
             state: Arc::new(Mutex::new(state)),
             turns: Turns::default(),
-        })
+            gate: Arc::default(),
+        };
+        this.adjust_gate()?;
+        Started::running(this)
     }
 
     fn export_state(&self) -> Option<(u32, Vec<u8>)> {
@@ -117,9 +117,11 @@ impl Module for Push {
         let kept: Kept = serde_json::from_slice(bytes)?;
         // Registrations have come and gone since this generation read them.
         let registrations = stored(&self.host)?;
-        let mut state = self.state();
-        (state.registrations, state.waiting) = (registrations, kept.waiting);
-        Ok(())
+        {
+            let mut state = self.state();
+            (state.registrations, state.waiting) = (registrations, kept.waiting);
+        }
+        Ok(self.adjust_gate()?)
     }
 
     fn on_reload(&self, options: Options, changed: bool) -> Result<Reload, Stop> {
@@ -139,7 +141,7 @@ impl Push {
         self.host.keyval("registrations")
     }
 
-    fn of(&self, account: &str) -> Vec<Registration> {
+    fn of(&self, account: &str) -> Vec<App> {
         self.state().registrations.get(account).cloned().unwrap_or_default()
     }
 
@@ -149,7 +151,7 @@ impl Push {
     }
 
     /// The store first: what is acknowledged holds. To be called in turn.
-    async fn keep(&self, account: &str, registrations: Vec<Registration>) -> Result<(), HostError> {
+    async fn keep(&self, account: &str, registrations: Vec<App>) -> Result<(), HostError> {
         if registrations.is_empty() {
             self.store().delete(account).await?;
             let mut state = self.state();
@@ -158,6 +160,26 @@ impl Push {
         } else {
             self.store().set_json(account, &registrations).await?;
             self.state().registrations.insert(account.to_owned(), registrations);
+        }
+        self.adjust_gate()
+    }
+
+    /// As long as nobody has enabled a service, stanzas pass as if the module were not there.
+    fn adjust_gate(&self) -> Result<(), HostError> {
+        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let needed = !self.state().registrations.is_empty();
+        if needed && gate.is_empty() {
+            *gate = vec![
+                self.host.on_offline_message(BEFORE_OFFLINE, Self::offline)?,
+                self.host.on_user_receive_packet(90, Self::received)?,
+                self.host.on_inactive_packet(10, Self::inactive)?,
+                self.host.on_session_suspended(50, Self::suspended)?,
+                self.host.on_presence_changed(50, Self::presence)?,
+            ];
+        } else if !needed {
+            for registration in gate.drain(..) {
+                self.host.unregister(registration);
+            }
         }
         Ok(())
     }
@@ -171,11 +193,11 @@ impl Push {
 }
 
 /// All registrations, read in pages.
-fn stored(host: &Host) -> Result<HashMap<String, Vec<Registration>>, HostError> {
+fn stored(host: &Host) -> Result<HashMap<String, Vec<App>>, HostError> {
     let (store, mut all, mut after) = (host.keyval("registrations"), HashMap::new(), String::new());
     loop {
         let keys = store.keys("", &after, PAGE).wait()?;
-        let reads: Vec<_> = keys.iter().map(|key| store.get_json::<Vec<Registration>>(key)).collect();
+        let reads: Vec<_> = keys.iter().map(|key| store.get_json::<Vec<App>>(key)).collect();
         for (key, read) in keys.iter().zip(reads) {
             all.insert(key.clone(), read.wait()?.unwrap_or_default());
         }

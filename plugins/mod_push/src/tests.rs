@@ -257,3 +257,15 @@ fn wrong_requests_are_refused() {
     }
     assert_eq!(services_of(&module).len(), 0);
 }
+
+#[test]
+fn without_a_service_no_stanza_is_looked_at() {
+    let (host, module, _) = server("{}");
+    // Removed accounts are heard of in any case.
+    let hooks = || host.registered(moult_plugin_api::abi::v1::registration::HOOK).len();
+    assert_eq!(hooks(), 1);
+    enable(&module, PHONE, "n").unwrap();
+    assert_eq!(hooks(), 6);
+    set(&module, PHONE, &format!("<disable xmlns='{NS}' jid='push.example.org'/>")).unwrap();
+    assert_eq!(hooks(), 1);
+}

@@ -118,8 +118,7 @@ impl SpamFilter {
         added.insert((list, entry.clone()));
         let rules = self.rules.get().with_added(added).map_err(|why| CommandError::bad_request(why.0))?;
         store(&self.host).set(&key(list, &entry), date_time_ms(now_ms()).as_bytes()).await?;
-        self.take_over(rules);
-        Ok(())
+        Ok(self.take_over(rules)?)
     }
 
     async fn take(&self, list: List, text: &str) -> Result<(), CommandError> {
@@ -133,8 +132,7 @@ impl SpamFilter {
         }
         let rules = self.rules.get().with_added(added).map_err(|why| CommandError::internal(why.0))?;
         store(&self.host).delete(&key(list, &entry)).await?;
-        self.take_over(rules);
-        Ok(())
+        Ok(self.take_over(rules)?)
     }
 
     async fn reread(self: Arc<Self>, _: Request<'static>) -> Result<usize, CommandError> {
@@ -143,7 +141,7 @@ impl SpamFilter {
         let rules = fixed.and_then(|fixed| self.rules.get().with_fixed(fixed));
         let rules = rules.map_err(|why| CommandError::bad_request(format!("Nothing changed: {}.", why.0)))?;
         let count = rules.len();
-        self.take_over(rules);
+        self.take_over(rules)?;
         Ok(count)
     }
 }

@@ -6,7 +6,8 @@
 //! (`policy-violation`), `drop` (without a word), or `tag` (delivered with a mark for clients).
 //!
 //! Whoever is listed cannot send requests to accounts or show presence either. Errors, answers and messages of rooms pass.
-//! Patterns match without backtracking; all tables are bounded. Rates hold over a swap.
+//! Patterns match without backtracking; all tables are bounded. Rates hold over a swap. As long as there is no rule, which is
+//! the default, stanzas pass as if the module were not there.
 
 mod commands;
 mod judge;
@@ -44,7 +45,7 @@ module_options! {
         /// Regular expressions for unwanted texts.
         patterns: Vec<String> = [], max 200;
         /// Messages and requests that one sender may send to strangers within the time below; 0 is without a limit.
-        rate: u32 = 20, min 0, max 1000000;
+        rate: u32 = 0, min 0, max 1000000;
         /// After what time the count begins anew.
         rate_interval: Duration = "1m", min 1000, max 86400000;
         /// How long somebody whom the account has written to is no stranger.
@@ -83,6 +84,8 @@ pub struct SpamFilter {
     senders: Mutex<Senders>,
     /// Of commands that change the rules.
     turns: Turns,
+    /// The hook, while there is a rule.
+    gate: Mutex<Option<Registration>>,
 }
 
 impl Module for SpamFilter {
@@ -92,7 +95,6 @@ impl Module for SpamFilter {
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         let fixed = Fixed::read(host, &options)?;
         let rules = Rules::new(Arc::new(fixed), stored(host)?)?;
-        host.on_filter_packet(SEQUENCE, deferred(Self::judge))?;
         commands::register(host)?;
         let this = Self {
             host: host.clone(),
@@ -100,8 +102,9 @@ impl Module for SpamFilter {
             rules: Live::new(rules),
             senders: Mutex::default(),
             turns: Turns::default(),
+            gate: Mutex::default(),
         };
-        this.show_size();
+        this.adjust_gate()?;
         Started::running(this)
     }
 
@@ -115,14 +118,14 @@ impl Module for SpamFilter {
         }
         *self.senders() = serde_json::from_slice(bytes)?;
         // Commands may have changed the lists since this generation read them.
-        self.take_over(self.rules.get().with_added(stored(&self.host)?)?);
-        Ok(())
+        Ok(self.take_over(self.rules.get().with_added(stored(&self.host)?)?)?)
     }
 
     fn on_reload(&self, options: Options, changed: bool) -> Result<Reload, Stop> {
         if changed {
-            self.take_over(self.rules.get().with_fixed(Fixed::read(&self.host, &options)?)?);
+            let rules = self.rules.get().with_fixed(Fixed::read(&self.host, &options)?)?;
             self.options.set(options);
+            self.take_over(rules)?;
         }
         Ok(Reload::Done)
     }
@@ -133,13 +136,23 @@ impl SpamFilter {
         self.senders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_over(&self, rules: Rules) {
+    fn take_over(&self, rules: Rules) -> Result<(), HostError> {
         self.rules.set(rules);
-        self.show_size();
+        self.adjust_gate()
     }
 
-    fn show_size(&self) {
-        self.host.gauge("blocked_entries", i64::try_from(self.rules.get().len()).unwrap_or(i64::MAX));
+    /// Without a rule no stanza is looked at.
+    fn adjust_gate(&self) -> Result<(), HostError> {
+        let rules = self.rules.get();
+        self.host.gauge("blocked_entries", i64::try_from(rules.len()).unwrap_or(i64::MAX));
+        let needed = rules.len() > 0 || rules.has_patterns() || self.options.get().rate > 0;
+        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        if needed && gate.is_none() {
+            *gate = Some(self.host.on_filter_packet(SEQUENCE, deferred(Self::judge))?);
+        } else if !needed && let Some(registration) = gate.take() {
+            self.host.unregister(registration);
+        }
+        Ok(())
     }
 }
 

@@ -176,3 +176,20 @@ fn mistakes_of_the_operator_fail_the_start() {
         assert!(matches!(failure, Some(StartFailure::Stopped(why)) if why.contains(named)), "{options}");
     }
 }
+
+#[test]
+fn without_a_rule_no_stanza_is_looked_at() {
+    let (host, module) = server("{}");
+    let hooks = || host.registered(moult_plugin_api::abi::v1::registration::HOOK).len();
+    assert_eq!(hooks(), 0);
+    module.command("add_blocked_domain", &json!({"host": "example.org", "domain": "worse.example"})).unwrap();
+    assert_eq!(hooks(), 1);
+    module
+        .command("remove_blocked_domain", &json!({"host": "example.org", "domain": "worse.example"}))
+        .unwrap();
+    assert_eq!(hooks(), 0);
+    for (options, expected) in [(r#"{"rate": 5}"#, 1), (r#"{"patterns": ["x"]}"#, 1), ("{}", 0)] {
+        module.reload(options, true).unwrap();
+        assert_eq!(hooks(), expected, "{options}");
+    }
+}
