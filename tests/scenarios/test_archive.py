@@ -64,6 +64,9 @@ class Archive(Scenario):
         self.assertEqual(await self.bodies(self.bob, with_jid=f"carol@{DOMAIN}"), [])
         info = await self.bob.plugin["xep_0030"].get_info(f"bob@{DOMAIN}")
         self.assertTrue({"urn:xmpp:mam:2", "urn:xmpp:sid:0"} <= set(info["disco_info"]["features"]))
+        # Profanity asks the server only.
+        info = await self.bob.plugin["xep_0030"].get_info(DOMAIN)
+        self.assertIn("urn:xmpp:mam:2", info["disco_info"]["features"])
         count = await self.server.ctl("get_mam_count", "bob", DOMAIN)
         self.assertEqual(count.strip(), "120")
         self.assertEqual((await self.server.ctl("delete_old_mam_messages", "all", "1")).strip(), "0")

@@ -55,6 +55,14 @@ class Services(Scenario):
         await (await Client(self.server, "alice", password="open, sesame").log_in()).leave()
         with self.assertRaises(ConnectionRefusedError):
             await Client(self.server, "alice", password=PASSWORD).log_in()
+        # Profanity names nobody, and means itself.
+        query = ET.Element("{jabber:iq:register}query")
+        for name, text in [("username", "alice"), ("password", "close, sesame")]:
+            ET.SubElement(query, "{jabber:iq:register}" + name).text = text
+        iq = self.alice.make_iq_set()
+        iq.append(query)
+        await iq.send()
+        await (await Client(self.server, "alice", password="close, sesame").log_in()).leave()
 
     async def test_the_echo_service_returns_what_it_gets(self):
         self.alice.send_message(f"echo.{DOMAIN}", "hello, wood", mtype="chat")

@@ -62,6 +62,8 @@ impl Module for Mam {
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         host.on_iq(IqSpec::new(NS).on_accounts().parallel_n(16), Self::request)?;
         host.feature(STANZA_ID, Target::Account)?;
+        // Section 7 wants it of accounts; some clients look for it at the server alone, as other servers announce it.
+        host.feature(NS, Target::Server)?;
         host.on_user_send_packet(50, deferred(Self::sent))?;
         host.on_filter_packet(50, deferred(Self::received))?;
         host.on_user_removed(50, Self::removed)?;

@@ -58,6 +58,8 @@ impl Module for Register {
 
     fn start(host: &Host, options: Options) -> Result<Started<Self>, Stop> {
         host.on_iq(ns::REGISTER, Self::answer)?;
+        // Clients that change a password without naming the server mean themselves: Profanity does.
+        host.on_iq(IqSpec::new(ns::REGISTER).on_accounts(), Self::answer)?;
         if options.open {
             host.feature(FEATURE, Target::Server)?;
         }
@@ -106,6 +108,9 @@ impl Register {
             return self.before_login(iq, address).await;
         }
         let user = self.user(iq)?;
+        if iq.to().localpart().is_some() && iq.to().bare() != iq.from().bare() {
+            return Err(StanzaError::new(Condition::ServiceUnavailable, ""));
+        }
         if iq.is_get() {
             return Ok(registered(user).into());
         }

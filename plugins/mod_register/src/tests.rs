@@ -50,6 +50,22 @@ fn a_password_is_changed_by_its_owner_alone() {
 }
 
 #[test]
+fn who_asks_an_account_means_its_own() {
+    let (host, module) = server("{}");
+    host.add_account("bob@example.org", "his password");
+    let query = "<query xmlns='jabber:iq:register'><username>alice</username>\
+                 <password>new password</password></query>";
+    assert_eq!(module.iq_set(ALICE, "alice@example.org", query), Ok(None));
+    assert_eq!(host.password("alice@example.org").as_deref(), Some("new password"));
+    let others = query.replace("alice", "bob");
+    for asked in [query, &others, "<query xmlns='jabber:iq:register'><remove/></query>"] {
+        let refused = condition(module.iq_set(ALICE, "bob@example.org", asked));
+        assert_eq!(refused, Condition::ServiceUnavailable, "{asked}");
+    }
+    assert_eq!(host.password("bob@example.org").as_deref(), Some("his password"));
+}
+
+#[test]
 fn a_cancelled_account_is_told_before_it_ends() {
     let (host, module) = server("{}");
     host.add_session(ALICE, 0);
