@@ -62,8 +62,9 @@ fn rooms_see_of_the_contract_what_they_need() {
             .iter()
             .find(|(name, _)| *name == room)
             .map_or(&[][..], |(_, parts)| parts);
-        for file in files(&source().join(room)) {
-            for (line, part) in segments(&fs::read_to_string(&file).unwrap(), "moult_plugin_api::") {
+        // A room's `testing.rs` is compiled for its unit tests alone, and may link a module in.
+        for file in files(&source().join(room)).iter().filter(|file| !file.ends_with("testing.rs")) {
+            for (line, part) in segments(&fs::read_to_string(file).unwrap(), "moult_plugin_api::") {
                 if !parts.contains(&part.as_str()) {
                     wrong.push(format!("{}:{line}: {room} uses moult_plugin_api::{part}", file.display()));
                 }

@@ -130,11 +130,11 @@ async fn a_banned_account_is_out_at_once_and_gets_everything_back_afterwards() {
     assert_eq!((told.condition(), told.child_text("text")), (Some("policy-violation"), Some("sent spam")));
     for mechanism in [Mechanism::Plain, Mechanism::Scram(Hash::Sha256)] {
         let refused = server.login("alice").mechanism(mechanism).try_connect().await;
-        let refused = refused.err().expect("a banned account cannot log in").to_string();
+        let refused = refused.expect_err("a banned account cannot log in").to_string();
         assert!(refused.contains("account-disabled"), "{refused}");
         // Whoever does not know the password is told nothing of a ban.
         let refused = server.login("alice").mechanism(mechanism).password("wrong").try_connect().await;
-        assert!(refused.err().expect("a wrong password").to_string().contains("not-authorized"));
+        assert!(refused.expect_err("a wrong password").to_string().contains("not-authorized"));
     }
     let details = server.ctl_json(&["get_ban_details", "alice", "localhost"]).await;
     assert_eq!(details["reason"], "sent spam");
