@@ -176,6 +176,16 @@ async fn output(program: &Path, args: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }
 
+async fn http_listener(ctl: &Path, socket: &str) -> std::net::SocketAddr {
+    eventually_some("the server serves HTTP", async || {
+        let (_, status) = output(ctl, &["--socket", socket, "--json", "status"]).await;
+        let status: serde_json::Value = serde_json::from_str(&status).ok()?;
+        let listeners = status["listeners"].as_array()?.iter();
+        listeners.filter(|l| l["kind"] == "http").find_map(|l| l["address"].as_str()?.parse().ok())
+    })
+    .await
+}
+
 #[tokio::test]
 async fn an_empty_folder_becomes_a_server_with_an_admin_page() {
     let (installation, program) = installed(&[MODULE, "mod_disco"]);
@@ -202,17 +212,25 @@ async fn an_empty_folder_becomes_a_server_with_an_admin_page() {
     let ctl = artifacts::moultctl();
     let socket = folder.join("moultctl.sock");
     let socket = socket.to_str().expect("text");
-    let address = eventually_some("the server serves", async || {
-        let (_, status) = output(&ctl, &["--socket", socket, "--json", "status"]).await;
-        let status: serde_json::Value = serde_json::from_str(&status).ok()?;
-        let listeners = status["listeners"].as_array()?.iter();
-        listeners.filter(|l| l["kind"] == "http").find_map(|l| l["address"].as_str()?.parse().ok())
-    })
-    .await;
+    let address = http_listener(&ctl, socket).await;
     assert_eq!(output(&ctl, &["--socket", socket, "started"]).await.0, Some(0));
     let mut browser = Browser { address, cookie: String::new(), csrf: String::new() };
     assert_eq!(browser.log_in("admin%40localhost", password).await.status, 303);
     assert!(browser.get("/admin").await.body.contains("<td>running</td>"));
+
+    // A new program takes over in the same process, and whoever is logged in stays so.
+    std::fs::remove_file(&program).expect("the folder is ours");
+    std::fs::hard_link(artifacts::moultd(), &program).expect("the same file system");
+    let pid = serving.id().expect("it runs");
+    let runs = || std::fs::read_link(format!("/proc/{pid}/exe")).expect("it runs");
+    assert!(runs().ends_with("moultd (deleted)"), "{:?}", runs());
+    let (code, said) = output(&ctl, &["--socket", socket, "restart"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(output(&ctl, &["--socket", socket, "started"]).await.0, Some(0));
+    assert_eq!(runs(), program.canonicalize().expect("the program is there"));
+    browser.address = http_listener(&ctl, socket).await;
+    assert_eq!(browser.get("/admin/modules").await.status, 200);
+
     let (code, said) = output(&ctl, &["--socket", socket, "stop"]).await;
     assert_eq!(code, Some(0), "{said}");
     let ended = tokio::time::timeout(moult_tests::eventually::DEADLINE, serving.wait()).await;
