@@ -148,3 +148,30 @@ async fn a_soft_update_lets_old_calls_run_as_long_as_they_take() {
     eventually("both old generations are gone", async || old_generations().await == Some(0)).await;
     server.stop().await;
 }
+
+/// A module may ask for its own update or end, as mod_adhoc and mod_admin_http do: its old code waits for the answer to that
+/// request, and the answer does not wait for the old code.
+#[tokio::test]
+async fn a_module_that_asks_for_its_own_change_is_answered_first() {
+    let config = "[modules.fixture_chain_a]\neverything = true";
+    let server = Server::builder().config(config).plugin(&chained('a')).start().await;
+    let module = chain::id('a');
+    server.plugins().install(&chained('a').variant(1));
+    for (command, done) in [("update", "updated"), ("rollback", "updated"), ("module_unload", "updated")] {
+        let report = server.ctl_json(&[&module, command]).await;
+        assert_eq!(report[done], json!([module]), "{command}: {report}");
+        assert_eq!(
+            (&report["purged_after_answer"], &report["unpurged"]),
+            (&json!([module]), &json!([])),
+            "{report}"
+        );
+        eventually("its old code is gone", async || {
+            server.ctl_json(&["update_info"]).await["old_generations"]["draining"] == json!([])
+        })
+        .await;
+    }
+    server.ctl(&["module_load", &module]).await;
+    assert_eq!(server.ctl_json(&[&module, "restart_module"]).await, json!(0));
+    assert_eq!(server.ctl_json(&[&module]).await, json!("done"));
+    server.stop().await;
+}

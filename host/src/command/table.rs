@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::{
     Access, Answer, Args, CommandError, CommandResult, CommandSpec, ErrorKind, Input, builtin, help,
 };
+use crate::plugin::manager::carried_on;
 
 /// A boxed handler. It may be called many times at once.
 pub type Handler = Arc<dyn Fn(Call) -> HandlerFuture + Send + Sync>;
@@ -46,12 +47,6 @@ impl Caller {
     /// Whoever could open the control socket; `who` says what is known of that process.
     pub fn local(who: impl Into<String>) -> Caller {
         Caller { from: FrontEnd::Local, admin: true, jid: None, who: who.into() }
-    }
-
-    /// The module that calls, if one does.
-    pub fn module(&self) -> Option<&str> {
-        let who = (self.from == FrontEnd::Module).then_some(&self.who)?;
-        who.split('@').next()
     }
 
     /// What a permission group would have to name under `who`.
@@ -275,10 +270,10 @@ impl Table {
             return Err(CommandError::new(ErrorKind::Busy, message));
         };
         let table = Arc::clone(self);
-        let task = tokio::spawn(async move {
+        let task = tokio::spawn(carried_on(async move {
             let _permit = permit;
             table.dispatch(call).await
-        });
+        }));
         match tokio::time::timeout(self.deadline, task).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => {

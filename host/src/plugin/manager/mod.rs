@@ -10,6 +10,7 @@
 //! * `watchers`: what happens by itself: health windows, stopped instances, the plugin folder, late unmapping;
 //! * `look`: reports.
 
+mod asker;
 mod changes;
 mod forward;
 mod handover;
@@ -21,6 +22,7 @@ mod started;
 mod swap;
 mod watchers;
 
+pub use asker::{asked_by, carried_on};
 pub use reload::{ReloadReport, Reloaded};
 pub use swap::UpdateRequest;
 

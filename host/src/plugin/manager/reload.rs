@@ -352,7 +352,11 @@ impl Manager {
     ) {
         let module = instance.key().module.to_string();
         let leaving = Leaving { module, generation, instances: vec![instance], library: None, reason, purge };
-        let _ = self.inner.retirements.begin(leaving).await;
+        let is_asker = super::asker::is_asker(&leaving.module);
+        let ending = self.inner.retirements.begin(leaving);
+        if !is_asker {
+            let _ = ending.await;
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! export, import -> publish with one pointer store: the point of no return -> drain and retire the old ones. Whatever
 //! fails before that store is undone, and the old set goes on serving.
 
+use super::asker::is_asker;
 use super::handover;
 use super::started::{Otherwise, Starting};
 use super::{Manager, State};
@@ -38,15 +39,12 @@ pub struct UpdateRequest {
     pub force: bool,
     /// What caused it, for log and history.
     pub trigger: &'static str,
-    /// The module whose call asks for it. Where that module is replaced too, its old code waits for the answer to this
-    /// very request, so the request must not wait for it.
-    pub asker: Option<String>,
 }
 
 impl UpdateRequest {
     /// Everything that differs.
     pub fn all(trigger: &'static str) -> Self {
-        Self { selection: Selection::All, purge: None, force: false, trigger, asker: None }
+        Self { selection: Selection::All, purge: None, force: false, trigger }
     }
 
     /// These modules.
@@ -390,10 +388,10 @@ impl Outcome {
     }
 
     /// Waits a while for the old code to go.
-    async fn purged(mut self, asker: Option<&str>) -> UpdateReport {
+    async fn purged(mut self) -> UpdateReport {
         let until = tokio::time::Instant::now() + PURGE_PATIENCE;
         for (module, retiring) in self.retiring {
-            if asker == Some(module.as_str()) {
+            if is_asker(&module) {
                 // Its retirement runs on by itself, with the deadlines of every other.
                 self.report.purged_after_answer.push(module);
                 continue;
@@ -420,7 +418,7 @@ impl Manager {
         drop(state);
         self.tell_started(&mut outcome, request).await;
         outcome.stages.end(outcome.report.transaction, "started");
-        outcome.purged(request.asker.as_deref()).await
+        outcome.purged().await
     }
 }
 

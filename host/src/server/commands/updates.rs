@@ -97,7 +97,6 @@ async fn update(shared: Arc<Shared>, call: Call) -> CommandResult {
         purge: purge(&call)?,
         force: call.args.flag("force"),
         trigger: trigger(&call),
-        asker: call.caller.module().map(str::to_owned),
     };
     finished(&shared, shared.manager.update(request).await).await
 }

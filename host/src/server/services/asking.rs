@@ -13,6 +13,7 @@ use crate::command::{ArgKind, Caller, CommandError, CommandSpec, ErrorKind, Fron
 use crate::config::vhost::normalised_domain;
 use crate::iq::PendingError;
 use crate::plugin::bridge::cause;
+use crate::plugin::manager::asked_by;
 use crate::plugin::services::{BoxFuture, OpError, OpReply, OpRequest, Origin};
 use crate::plugin::slot::GLOBAL;
 use crate::router::RequestError;
@@ -124,9 +125,10 @@ pub(super) fn run_command(
         None => Caller { from: FrontEnd::Module, admin: true, jid: None, who: origin.to_string() },
     };
     // On the core runtime: an update must not depend on the threads of modules.
+    let module = Arc::clone(&origin.module);
     let running = desk.detached(async move {
         let input = Input::Json(args.unwrap_or_default());
-        match table.run(&name, input, caller).await {
+        match asked_by(module, table.run(&name, input, caller)).await {
             Ok(answer) if full => Ok(json(&serde_json::json!({ "value": answer.value }))),
             Ok(answer) => Ok(json(&answer.value)),
             Err(error) if full => Ok(json(&in_full(&error))),
