@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A batch of the work, as [`Module::migrate`](crate::Module::migrate) gets it.
+/// A batch of the work, as [`Module::migrate`](crate::sdk::Module::migrate) gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migration {
     /// The schema that the stores had before the first batch.
