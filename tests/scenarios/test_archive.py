@@ -4,6 +4,8 @@ import asyncio
 from xml.etree import ElementTree as ET
 
 from slixmpp.exceptions import IqError
+from slixmpp.xmlstream.handler import Callback
+from slixmpp.xmlstream.matcher import MatchXPath
 
 from moult import DOMAIN, Scenario
 
@@ -28,6 +30,21 @@ class Archive(Scenario):
         iq = client.make_iq(itype=kind)
         iq.append(ET.fromstring(payload))
         return await iq.send()
+
+    async def found(self, client, fields):
+        """The ids of what a form finds, in the order in which they come; a range comes from its end."""
+        found = []
+
+        def notice(message):
+            found.append(message.xml.find("{urn:xmpp:mam:2}result").get("id"))
+
+        results = MatchXPath("{jabber:client}message/{urn:xmpp:mam:2}result")
+        client.register_handler(Callback("results", results, notice))
+        flip = "<flip-page/>" if "after-id" in fields else ""
+        form = f"<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>urn:xmpp:mam:2</value></field>{fields}</x>"
+        await self.ask(client, "set", f"<query xmlns='urn:xmpp:mam:2'>{form}{flip}</query>")
+        client.remove_handler("results")
+        return found
 
     async def prefer(self, default, lists):
         """slixmpp has no function for it."""
@@ -60,10 +77,18 @@ class Archive(Scenario):
         last = "<query xmlns='urn:xmpp:mam:2'><set xmlns='http://jabber.org/protocol/rsm'><max>3</max><before/></set></query>"
         page = (await self.ask(self.bob, "set", last)).xml.find("{urn:xmpp:mam:2}fin/{http://jabber.org/protocol/rsm}set")
         self.assertEqual([edge.text for edge in page if edge.tag.endswith("st")], [ids[117], ids[119]])
+        # Single messages, a range between two ids from its end, and where the archive begins and ends.
+        fields = [f"<field var='ids'><value>{ids[7]}</value><value>{ids[3]}</value></field>",
+                  f"<field var='after-id'><value>{ids[0]}</value></field><field var='before-id'><value>{ids[4]}</value></field>"]
+        for content, wanted in zip(fields, [[ids[3], ids[7]], [ids[3], ids[2], ids[1]]]):
+            self.assertEqual(await self.found(self.bob, content), wanted)
+        metadata = await self.bob.plugin["xep_0313"].get_archive_metadata()
+        edges = metadata["mam_metadata"]
+        self.assertEqual((edges["start"]["id"], edges["end"]["id"]), (ids[0], ids[119]))
         self.assertEqual(await self.bodies(self.bob, with_jid=f"alice@{DOMAIN}"), said)
         self.assertEqual(await self.bodies(self.bob, with_jid=f"carol@{DOMAIN}"), [])
         info = await self.bob.plugin["xep_0030"].get_info(f"bob@{DOMAIN}")
-        self.assertTrue({"urn:xmpp:mam:2", "urn:xmpp:sid:0"} <= set(info["disco_info"]["features"]))
+        self.assertTrue({"urn:xmpp:mam:2", "urn:xmpp:mam:2#extended", "urn:xmpp:sid:0"} <= set(info["disco_info"]["features"]))
         # Profanity asks the server only.
         info = await self.bob.plugin["xep_0030"].get_info(DOMAIN)
         self.assertIn("urn:xmpp:mam:2", info["disco_info"]["features"])

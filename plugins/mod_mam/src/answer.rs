@@ -5,7 +5,7 @@ use crate::{Mam, NS};
 use moult_plugin_api::prelude::*;
 use moult_plugin_api::sdk::datetime::date_time_ms;
 use moult_plugin_api::sdk::element::{escape, parse_element};
-use moult_plugin_api::sdk::store::{Item, Page};
+use moult_plugin_api::sdk::store::{Item, Page, Query};
 
 /// Reads of the store for one page that is filtered by a full JID: the store knows correspondents by their bare JIDs.
 const MAX_READS: usize = 20;
@@ -13,19 +13,74 @@ const MAX_READS: usize = 20;
 impl Mam {
     /// Sends a page of the archive to the client and gives its end (XEP-0313 4.2).
     pub(crate) async fn page(&self, iq: &Iq<'_>, payload: &Element) -> Result<Element, StanzaError> {
-        let wanted = Wanted::read(payload)?;
+        let mut wanted = Wanted::read(payload)?;
         let owner = iq.to().bare();
         let limit = wanted.max.unwrap_or(self.options.get().page).min(self.options.get().max_page);
+        self.settle_bounds(owner.as_str(), &mut wanted).await?;
         let page = match &wanted.with {
+            _ if !wanted.ids.is_empty() => self.named(owner.as_str(), &wanted, limit).await?,
             Some(with) if !with.is_bare() && limit > 0 => self.filtered(&owner, &wanted, with, limit).await?,
             _ => self.archive().query(owner.as_str(), &wanted.to_query(limit)).await?,
         };
-        for item in &page.items {
-            let message = result(&wanted, item);
+        let mut results: Vec<String> = page.items.iter().map(|item| result(&wanted, item)).collect();
+        if wanted.is_flipped {
+            results.reverse();
+        }
+        for message in results {
             // From the account's bare JID, in order, and before the answer, which takes the same way.
             self.host.route(&owner, iq.from(), message.as_bytes())?;
         }
         Ok(end(&page))
+    }
+
+    /// What the archive begins and ends with (XEP-0313 5).
+    pub(crate) async fn metadata(&self, owner: &Jid<'_>) -> Result<Element, StanzaError> {
+        let edge = async |reverse| {
+            let query = Query { limit: Some(1), reverse, ..Query::default() };
+            self.archive().query(owner.as_str(), &query).await.map(|page| page.items.into_iter().next())
+        };
+        let mut metadata = Element::new("metadata").with_ns(NS);
+        for (name, reverse) in [("start", false), ("end", true)] {
+            if let Some(item) = edge(reverse).await? {
+                let element = Element::new(name).with_attr("id", &item.id);
+                metadata.push(element.with_attr("timestamp", date_time_ms(item.at_ms)));
+            }
+        }
+        Ok(metadata)
+    }
+
+    /// Of the bounds of the form and of the page the narrower ones hold.
+    async fn settle_bounds(&self, owner: &str, wanted: &mut Wanted) -> Result<(), StanzaError> {
+        let mut settled = [String::new(), String::new()];
+        for (side, [of_page, of_form]) in wanted.bounds().into_iter().enumerate() {
+            settled[side] = match (of_page, of_form) {
+                ("", one) | (one, "") => one.to_owned(),
+                (one, other) if one == other => one.to_owned(),
+                (one, other) => {
+                    let both = self.archive().items(owner, &[one.to_owned(), other.to_owned()]).await?.items;
+                    let [first, second] = both.as_slice() else { return Err(not_there()) };
+                    // In the order of time: behind the later one, before the earlier one.
+                    if side == 0 { second.id.clone() } else { first.id.clone() }
+                }
+            };
+        }
+        let [after, before] = settled;
+        wanted.set_bounds(after, before);
+        Ok(())
+    }
+
+    /// Single messages (4.1.4), paged like others.
+    async fn named(&self, owner: &str, wanted: &Wanted, limit: usize) -> Result<Page, StanzaError> {
+        let mut items = self.archive().items(owner, &wanted.ids).await?.items;
+        if items.len() < wanted.ids.len() {
+            return Err(not_there());
+        }
+        let [[after, _], [before, _]] = wanted.bounds();
+        let place = |id: &str| items.iter().position(|item| item.id == id);
+        let first = place(after).map_or(0, |place| place + 1);
+        let last = place(before).unwrap_or(items.len()).max(first);
+        items = items.drain(first..last).collect();
+        Ok(cut(items, limit, wanted.is_last(), true))
     }
 
     /// Page after page of the correspondent, until there is enough of the one resource.
@@ -51,6 +106,11 @@ impl Mam {
         }
         Ok(cut(found, limit, query.reverse, false))
     }
+}
+
+/// XEP-0313 4.1.3 and 4.1.4, XEP-0059 2.2.
+fn not_there() -> StanzaError {
+    StanzaError::item_not_found("the archive has no such message")
 }
 
 fn cut(mut items: Vec<Item>, limit: usize, from_end: bool, complete: bool) -> Page {

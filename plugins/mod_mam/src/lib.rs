@@ -26,6 +26,8 @@ use std::time::Duration;
 
 /// XEP-0313.
 const NS: &str = "urn:xmpp:mam:2";
+/// XEP-0313 7.2: single messages, ranges between ids, flipped pages, metadata.
+const EXTENDED: &str = "urn:xmpp:mam:2#extended";
 /// XEP-0359.
 const STANZA_ID: &str = "urn:xmpp:sid:0";
 /// How often old messages are deleted.
@@ -64,6 +66,7 @@ impl Module for Mam {
         host.feature(STANZA_ID, Target::Account)?;
         // Section 7 wants it of accounts; some clients look for it at the server alone, as other servers announce it.
         host.feature(NS, Target::Server)?;
+        host.feature(EXTENDED, Target::Account)?;
         host.on_user_send_packet(50, deferred(Self::sent))?;
         host.on_filter_packet(50, deferred(Self::received))?;
         host.on_user_removed(50, Self::removed)?;
@@ -106,6 +109,7 @@ impl Mam {
         match (iq.is_set(), payload.name()) {
             (false, "query") => Ok(query::form().into()),
             (true, "query") => self.page(&iq, payload).await.map(IqReply::from),
+            (false, "metadata") => Ok(self.metadata(&owner).await?.into()),
             (false, "prefs") => Ok(self.chosen(&owner).await?.to_element().into()),
             (true, "prefs") => {
                 let preferences = Preferences::read(payload)?;

@@ -8,6 +8,9 @@ use moult_plugin_api::sdk::store::Query;
 /// XEP-0059.
 pub const RSM: &str = "http://jabber.org/protocol/rsm";
 
+/// Messages that one request may name.
+pub const MAX_IDS: usize = 200;
+
 /// A request for messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
@@ -19,6 +22,13 @@ pub struct Wanted {
     end_ms: Option<i64>,
     after: String,
     before: String,
+    /// Only what lies between these two, whichever way is paged (4.1.3).
+    after_id: String,
+    before_id: String,
+    /// Only these (4.1.4).
+    pub ids: Vec<String>,
+    /// Whether the page is sent from its end (4.3.1).
+    pub is_flipped: bool,
     /// The last page instead of the first.
     last: bool,
     /// At most so many, where the client says.
@@ -35,8 +45,19 @@ pub fn form() -> Element {
         .with_child(form_type)
         .with_child(field("with", "jid-single"))
         .with_child(field("start", "text-single"))
-        .with_child(field("end", "text-single"));
+        .with_child(field("end", "text-single"))
+        .with_child(field("before-id", "text-single"))
+        .with_child(field("after-id", "text-single"))
+        .with_child(field("ids", "list-multi").with_child(open_list()));
     Element::new("query").with_ns(NS).with_child(form)
+}
+
+/// Any text may be given (XEP-0122).
+fn open_list() -> Element {
+    Element::new("validate")
+        .with_ns("http://jabber.org/protocol/xdata-validate")
+        .with_attr("datatype", "xs:string")
+        .with_child(Element::new("open"))
 }
 
 impl Wanted {
@@ -48,6 +69,7 @@ impl Wanted {
         if let Some(set) = query.subtag_ns("set", RSM) {
             wanted.read_paging(set)?;
         }
+        wanted.is_flipped = query.subtag("flip-page").is_some();
         Ok(wanted)
     }
 
@@ -64,6 +86,9 @@ impl Wanted {
                 }
                 "start" => self.start_ms = Some(time("start", &value)?),
                 "end" => self.end_ms = Some(time("end", &value)?),
+                "before-id" => value.trim().clone_into(&mut self.before_id),
+                "after-id" => value.trim().clone_into(&mut self.after_id),
+                "ids" => self.ids = ids(field)?,
                 other => {
                     let text = format!("there is no field \"{other}\"");
                     return Err(StanzaError::new(Condition::FeatureNotImplemented, text));
@@ -90,6 +115,21 @@ impl Wanted {
         Ok(())
     }
 
+    /// The two ids that bound the range on each side: that of the page and that of the form.
+    pub fn bounds(&self) -> [[&str; 2]; 2] {
+        [[&self.after, &self.after_id], [&self.before, &self.before_id]]
+    }
+
+    /// The range, once it is known which of two bounds is the narrower one.
+    pub fn set_bounds(&mut self, after: String, before: String) {
+        (self.after, self.before) = (after, before);
+    }
+
+    /// Whether the last page is wanted instead of the first.
+    pub fn is_last(&self) -> bool {
+        self.last
+    }
+
     /// As the archive is asked.
     pub fn to_query(&self, limit: usize) -> Query {
         Query {
@@ -102,6 +142,18 @@ impl Wanted {
             reverse: self.last,
         }
     }
+}
+
+fn ids(field: &Element) -> Result<Vec<String>, StanzaError> {
+    let values = field.elements().filter(|child| child.name() == "value");
+    let mut ids: Vec<String> = values.map(|value| value.text().trim().to_owned()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.is_empty() || ids.len() > MAX_IDS {
+        let text = format!("`ids` names 1 to {MAX_IDS} messages");
+        return Err(StanzaError::bad_request(text));
+    }
+    Ok(ids)
 }
 
 fn time(name: &str, text: &str) -> Result<i64, StanzaError> {

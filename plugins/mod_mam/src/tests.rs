@@ -80,6 +80,17 @@ fn page(host: &FakeHost, module: &Instance, content: &str) -> (Vec<String>, Elem
     (bodies.collect(), fin)
 }
 
+/// The ids of everything in the archive, in order.
+fn stored_ids(host: &FakeHost, module: &Instance) -> Vec<String> {
+    host.take_routed();
+    query(module, ALICE, "").unwrap();
+    let results = host.take_routed();
+    results
+        .iter()
+        .map(|routed| routed.element().subtag_ns("result", NS).unwrap().attr_s("id").to_owned())
+        .collect()
+}
+
 fn edge(fin: &Element, name: &str) -> String {
     fin.subtag("set").unwrap().subtag_text(name)
 }
@@ -199,6 +210,60 @@ fn messages_are_found_by_correspondent_and_by_time() {
 }
 
 #[test]
+fn single_messages_ranges_between_ids_and_flipped_pages_are_given() {
+    let (host, module) = server("{}");
+    for number in 0..6 {
+        talk(&module, ALICE, BOB, &number.to_string());
+        host.advance(std::time::Duration::from_secs(1));
+    }
+    let all = |content: &str| page(&host, &module, content);
+    let ids: Vec<String> = stored_ids(&host, &module);
+    let bodies = |content: &str| all(content).0;
+    let ranged = form(&(field("after-id", &ids[0]) + &field("before-id", &ids[5])));
+    assert_eq!(bodies(&ranged), ["1", "2", "3", "4"]);
+    assert_eq!(bodies(&format!("{ranged}{}", rsm("<max>2</max>"))), ["1", "2"]);
+    let next = format!("{ranged}{}", rsm(&format!("<max>9</max><after>{}</after>", ids[2])));
+    assert_eq!(bodies(&next), ["3", "4"], "both bounds hold");
+    let back = format!("{ranged}{}", rsm("<max>2</max><before/>"));
+    assert_eq!(bodies(&back), ["3", "4"]);
+    assert_eq!(bodies(&format!("{ranged}<flip-page/>")), ["4", "3", "2", "1"]);
+
+    let of = |some: &[&str]| {
+        let values: String = some.iter().map(|id| format!("<value>{id}</value>")).collect();
+        form(&format!("<field var='ids'>{values}</field>"))
+    };
+    let (named, fin) = all(&of(&[&ids[4], &ids[1], &ids[4]]));
+    assert_eq!((named, fin.attr("complete")), (vec!["1".to_owned(), "4".to_owned()], Some("true")));
+    let first = format!("{}{}", of(&[&ids[4], &ids[1]]), rsm("<max>1</max>"));
+    assert_eq!(bodies(&first), ["1"]);
+    for (content, expected) in [
+        (of(&["nonsense"]), Condition::ItemNotFound),
+        (of(&[&ids[1], "nonsense"]), Condition::ItemNotFound),
+        (of(&[]), Condition::BadRequest),
+        (format!("{ranged}{}", rsm("<after>nonsense</after>")), Condition::ItemNotFound),
+    ] {
+        assert_eq!(condition(query(&module, ALICE, &content)), expected, "{content}");
+    }
+}
+
+#[test]
+fn the_metadata_name_the_first_and_the_last_message() {
+    let (host, module) = server("{}");
+    let metadata =
+        |from: &str| module.iq_get(from, "alice@example.org", &format!("<metadata xmlns='{NS}'/>"));
+    assert_eq!(metadata(ALICE).unwrap().unwrap().elements().count(), 0);
+    for number in 0..3 {
+        talk(&module, ALICE, BOB, &number.to_string());
+    }
+    let ids = stored_ids(&host, &module);
+    let answer = metadata(ALICE).unwrap().unwrap();
+    let edges: Vec<_> = answer.elements().map(|edge| (edge.name(), edge.attr_s("id"))).collect();
+    assert_eq!(edges, [("start", ids[0].as_str()), ("end", ids[2].as_str())]);
+    assert!(answer.elements().all(|edge| edge.attr_s("timestamp").ends_with('Z')));
+    assert_eq!(condition(metadata(BOB)), Condition::Forbidden);
+}
+
+#[test]
 fn a_full_jid_is_looked_for_page_after_page() {
     let (host, module) = server(r#"{"max_page": 2}"#);
     for number in 0..9 {
@@ -239,7 +304,7 @@ fn the_form_names_the_fields() {
         module.iq_get(ALICE, "alice@example.org", &format!("<query xmlns='{NS}'/>")).unwrap().unwrap();
     let form = answer.subtag_ns("x", ns::DATA_FORMS).unwrap();
     let fields: Vec<_> = form.elements().map(|field| field.attr_s("var")).collect();
-    assert_eq!(fields, ["FORM_TYPE", "with", "start", "end"]);
+    assert_eq!(fields, ["FORM_TYPE", "with", "start", "end", "before-id", "after-id", "ids"]);
 }
 
 #[test]
