@@ -40,8 +40,8 @@ mod tests {
         let (own, other) = asked_by("mod_a".into(), async { (is_asker("mod_a"), is_asker("mod_b")) }).await;
         assert!(own && !other && !is_asker("mod_a"));
         let elsewhere = async || is_asker("mod_a");
-        let task = asked_by("mod_a".into(), async { tokio::spawn(carried_on(elsewhere())) }).await;
-        assert!(task.await.unwrap());
+        let by_another_task = async { tokio::spawn(carried_on(elsewhere())).await };
+        assert!(asked_by("mod_a".into(), by_another_task).await.unwrap());
         assert!(!tokio::spawn(carried_on(elsewhere())).await.unwrap());
     }
 }

@@ -212,7 +212,9 @@ async fn sessions_are_shown_with_their_presence_and_in_pages() {
     let presence = Stanza::parse(presence).unwrap().with_from(ann.full_jid());
     asking.server.shared.router.from_session(&ann, presence).await;
     let of = asking.json(op::SESSIONS_OF, json!({"jid": "ann@example.org"}), b"").await;
-    let ann_shown = json!({"jid": "ann@example.org/phone", "priority": 5, "show": "away", "available": true});
+    let ann_shown = json!({
+        "jid": "ann@example.org/phone", "priority": 5, "show": "away", "available": true, "detached": false
+    });
     assert_eq!(of, json!([ann_shown]));
     let of = asking.json(op::SESSIONS_OF, json!({"jid": "bob@example.org/any"}), b"").await;
     assert_eq!((&of[0]["available"], &of[0]["show"]), (&json!(false), &json!("")));
