@@ -1,5 +1,5 @@
-// Converse.js in Chromium: a whole session of a person, by WebSocket through a proxy that ends TLS, and by BOSH from a page
-// of another origin.
+// Converse.js in Chromium: a whole session of a person, by WebSocket and, from a page of another origin, by BOSH, both through
+// a proxy that ends TLS.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -116,5 +116,5 @@ test('a person uses Converse.js by WebSocket behind a proxy', async () => {
 
 test('a person uses Converse.js by BOSH from another origin', async () => {
   await withServer((server) => session(server, 'bosh', (resource) => Person.open(
-    browser, resource, `http://localhost:${server.siteAt}`, 'bosh_service_url', `http://localhost:${server.ports.http}/bosh`)));
+    browser, resource, `http://localhost:${server.siteAt}`, 'bosh_service_url', `https://localhost:${server.proxyAt}/bosh`)));
 });

@@ -9,6 +9,7 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { startNginx } from './nginx.mjs';
 
 const ROOT = process.env.MOULT_ROOT;
 const BINARIES = process.env.MOULT_BINARIES ?? path.join(ROOT, 'target/debug');
@@ -133,7 +134,10 @@ export async function start(page) {
   const ports = { c2s: await freePort(), http: await freePort() };
   const pages = http.createServer(site(page));
   const front = proxy(tls, ports.http, site(page));
-  const [siteAt, proxyAt] = [await listen(pages), await listen(front)];
+  const siteAt = await listen(pages);
+  const nginx = process.env.MOULT_NGINX;
+  const proxyAt = nginx ? await freePort() : await listen(front);
+  const stopNginx = nginx && await startNginx(nginx, ROOT, folder, proxyAt, ports.http, siteAt);
   fs.writeFileSync(path.join(folder, 'moult.toml'), configuration(ports, proxyAt));
   const log = fs.openSync(path.join(folder, 'moultd.log'), 'a');
   const daemon = spawn(path.join(BINARIES, 'moultd'), ['--config', 'moult.toml'], { cwd: folder, stdio: ['ignore', log, log] });
@@ -149,6 +153,7 @@ export async function start(page) {
     async stop() {
       pages.close(); pages.closeAllConnections();
       front.close(); front.closeAllConnections();
+      if (stopNginx) await stopNginx();
       daemon.kill('SIGTERM');
       await ended;
       if (/ERROR|panicked/.test(text())) throw new Error(`the server complained:\n${text()}`);
