@@ -140,8 +140,11 @@ pub(super) fn run_command(
 
 /// The vhost that a command is about: its admins may give it.
 fn vhost_in(table: &Table, name: &str, args: Option<&Map<String, Value>>) -> Option<String> {
-    let spec = table.spec(name)?;
-    Some(args?.get(&*spec.vhost_arg()?.name)?.as_str()?.to_owned())
+    vhost_of(&*table.spec(name)?, args?)
+}
+
+fn vhost_of(spec: &CommandSpec, args: &Map<String, Value>) -> Option<String> {
+    Some(args.get(&*spec.vhost_arg()?.name)?.as_str()?.to_owned())
 }
 
 fn in_full(error: &CommandError) -> Value {
@@ -216,4 +219,21 @@ fn of_command(error: &CommandError) -> OpError {
         ErrorKind::Failed | ErrorKind::Bug => "internal-server-error",
     };
     OpError::new(condition, error.message.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn admins_of_a_contacts_vhost_are_no_admins_of_the_roster() {
+        let spec = CommandSpec::new("add_rosteritem", "roster", "Adds a contact.")
+            .arg("localhost", ArgKind::Host, "Whose.")
+            .arg("host", ArgKind::String, "The contact's.");
+        let args = serde_json::json!({"localhost": "theirs.example", "host": "own.example"});
+        let args = args.as_object().unwrap();
+        assert_eq!(vhost_of(&spec, args).as_deref(), Some("theirs.example"));
+        let all = CommandSpec::new("process_rosteritems", "roster", "On all vhosts.");
+        assert_eq!(vhost_of(&all, args), None);
+    }
 }
