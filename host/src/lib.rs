@@ -9,6 +9,8 @@
 //!
 //! The rooms, in layer order: a room may use those above it as the table in `tests/rooms.rs` allows, never those below.
 
+pub mod wake;
+
 pub mod xml;
 
 pub mod stanza;

@@ -7,16 +7,18 @@ use std::path::{Path, PathBuf};
 
 /// Each room with those it may import. `server` may import all; nobody imports `server`.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
+    // Who may be woken while a module holds the thread: mailboxes and whoever runs modules must agree on it.
+    ("wake", &[]),
     ("xml", &[]),
     ("stanza", &["xml"]),
     ("config", &["stanza"]),
     ("storage", &["stanza", "config"]),
     ("auth", &["stanza", "storage", "config"]),
-    ("session", &["stanza", "config"]),
+    ("session", &["stanza", "config", "wake"]),
     ("stream", &["xml", "stanza", "auth", "config"]),
-    ("plugin", &["stanza", "config"]),
-    ("iq", &["stanza", "plugin"]),
-    ("router", &["stanza", "session", "iq", "plugin", "config"]),
+    ("plugin", &["stanza", "config", "wake"]),
+    ("iq", &["stanza", "plugin", "wake"]),
+    ("router", &["stanza", "session", "iq", "plugin", "config", "wake"]),
     // The command table: built-in specs, and those of modules through a trait.
     ("command", &["stanza", "plugin", "config"]),
     ("ctl", &["command", "plugin", "session", "config"]),

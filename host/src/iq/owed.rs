@@ -24,27 +24,39 @@ const AFTER_ANSWER: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyOwed;
 
-enum Entry {
-    /// The request waits for its answer.
-    Waiting(Stanza),
-    /// It was answered, by the module or with an error at its deadline: another answer must not follow.
-    Over,
-    /// An answer went out before the handler's call ended.
-    Early,
-}
-
-struct Slot {
-    entry: Entry,
+/// A request that waits for its answer.
+struct Request {
+    stanza: Stanza,
     number: u64,
 }
 
+/// What is remembered of one that does not wait.
+#[derive(Clone, Copy)]
+struct Mark {
+    /// Whether an answer went out before the handler's call ended; else the request was answered, by the module or with
+    /// an error at its deadline, and another answer must not follow.
+    is_early: bool,
+    number: u64,
+}
+
+/// What is known under a key.
+enum Known {
+    Waiting,
+    Over,
+    Early,
+    Nothing,
+}
+
+/// By hash of (id, asked, asker); a keyed hash, so nobody can aim at a collision, and a fast one of it does here.
+type Table<T> = HashMap<u64, T, foldhash::fast::RandomState>;
+
+/// Two tables, because of those that wait there are few at a time, and of marks many: the few stay in the cache.
 #[derive(Default)]
 struct State {
-    /// By hash of (id, asked, asker); a keyed hash, so nobody can aim at a collision, and a fast one of it does here.
-    slots: HashMap<u64, Slot, foldhash::fast::RandomState>,
+    waiting: Table<Request>,
+    marks: Table<Mark>,
     agendas: [Agenda; 3],
     next_number: u64,
-    waiting: usize,
 }
 
 /// What a slot waits for. Those of one kind all wait for the same time.
@@ -92,10 +104,10 @@ impl OwedAnswers {
     pub fn owe(&self, request: &Stanza, now: Instant, timeout: Duration) -> Result<(), TooManyOwed> {
         let key = self.key_of_request(request);
         let mut state = self.lock();
-        if state.waiting >= self.bound {
+        if state.waiting.len() >= self.bound {
             return Err(TooManyOwed);
         }
-        state.put(key, Entry::Waiting(request.clone()), Term::Request, now + timeout);
+        state.wait(key, request.clone(), now + timeout);
         self.note_length(&state);
         Ok(())
     }
@@ -104,8 +116,7 @@ impl OwedAnswers {
     pub fn forget(&self, request: &Stanza) {
         let key = self.key_of_request(request);
         let mut state = self.lock();
-        if matches!(state.entry(key), Some(Entry::Waiting(_))) {
-            state.take(key);
+        if state.waiting.remove(&key).is_some() {
             self.note_length(&state);
         }
     }
@@ -117,9 +128,9 @@ impl OwedAnswers {
         }
         let key = self.key_of_request(request);
         let mut state = self.lock();
-        let is_early = matches!(state.entry(key), Some(Entry::Early));
+        let is_early = matches!(state.known(key), Known::Early);
         if is_early {
-            state.take(key);
+            state.marks.remove(&key);
             self.note_length(&state);
         }
         is_early
@@ -129,21 +140,18 @@ impl OwedAnswers {
     pub fn settle(&self, reply: &Stanza, now: Instant, remember: Duration) -> bool {
         let key = self.key(reply.id().as_deref(), reply.from(), reply.to());
         let mut state = self.lock();
-        let (goes_out, next) = match state.entry(key) {
-            // A module that answers and then fails would be answered for by the server a moment later.
-            Some(Entry::Waiting(_)) => (true, Some((Entry::Over, Term::Answered, now + AFTER_ANSWER))),
-            Some(Entry::Over) => (false, None),
-            Some(Entry::Early) => (true, None),
-            None => (true, Some((Entry::Early, Term::Remembered, now + remember))),
-        };
-        if let Some((entry, term, at)) = next {
-            state.take(key);
-            if state.remembered() < self.bound {
-                state.put(key, entry, term, at);
+        match state.known(key) {
+            Known::Waiting => {
+                state.waiting.remove(&key);
+                // A module that answers and then fails would be answered for by the server a moment later.
+                state.remember(key, false, Term::Answered, now + AFTER_ANSWER, self.bound);
             }
-            self.note_length(&state);
+            Known::Over => return false,
+            Known::Early => return true,
+            Known::Nothing => state.remember(key, true, Term::Remembered, now + remember, self.bound),
         }
-        goes_out
+        self.note_length(&state);
+        true
     }
 
     /// Requests whose deadline has passed, to be answered with an error by the caller. `remember` is how long a late
@@ -154,12 +162,10 @@ impl OwedAnswers {
         }
         let mut overdue = Vec::new();
         let mut state = self.lock();
-        while let Some((key, entry)) = state.next_due(now) {
-            if let Entry::Waiting(request) = entry {
+        while let Some((key, request)) = state.next_due(now) {
+            if let Some(request) = request {
                 overdue.push(request);
-                if state.remembered() < self.bound {
-                    state.put(key, Entry::Over, Term::Remembered, now + remember);
-                }
+                state.remember(key, false, Term::Remembered, now + remember, self.bound);
             }
         }
         self.note_length(&state);
@@ -181,7 +187,7 @@ impl OwedAnswers {
     }
 
     fn note_length(&self, state: &State) {
-        self.length.store(state.slots.len(), Ordering::Release);
+        self.length.store(state.len(), Ordering::Release);
     }
 
     fn key(&self, id: Option<&str>, asked: Option<&Jid>, asker: Option<&Jid>) -> u64 {
@@ -195,42 +201,59 @@ impl OwedAnswers {
 }
 
 impl State {
-    fn entry(&self, key: u64) -> Option<&Entry> {
-        self.slots.get(&key).map(|slot| &slot.entry)
+    fn len(&self) -> usize {
+        self.waiting.len() + self.marks.len()
     }
 
-    fn put(&mut self, key: u64, entry: Entry, term: Term, at: Instant) {
-        self.take(key);
-        self.next_number += 1;
-        let number = self.next_number;
-        self.waiting += usize::from(matches!(entry, Entry::Waiting(_)));
-        self.slots.insert(key, Slot { entry, number });
-        let agenda = &mut self.agendas[term as usize];
-        agenda.0.push_back(Due { at, key, number });
-        if agenda.0.len() > LONG_AGENDA.max(2 * self.slots.len()) {
-            agenda.0.retain(|due| due.is_on(&self.slots));
+    fn known(&self, key: u64) -> Known {
+        match (self.waiting.contains_key(&key), self.marks.get(&key)) {
+            (true, _) => Known::Waiting,
+            (false, Some(mark)) if mark.is_early => Known::Early,
+            (false, Some(_)) => Known::Over,
+            (false, None) => Known::Nothing,
         }
     }
 
-    fn take(&mut self, key: u64) -> Option<Entry> {
-        let Slot { entry, .. } = self.slots.remove(&key)?;
-        self.waiting -= usize::from(matches!(entry, Entry::Waiting(_)));
-        Some(entry)
+    /// A request begins to wait. What was known under its key is forgotten.
+    fn wait(&mut self, key: u64, stanza: Stanza, until: Instant) {
+        if !self.marks.is_empty() {
+            self.marks.remove(&key);
+        }
+        let number = self.number();
+        self.waiting.insert(key, Request { stanza, number });
+        self.put_down(Term::Request, Due { at: until, key, number });
     }
 
-    /// Takes out the next slot whose time has come.
-    fn next_due(&mut self, now: Instant) -> Option<(u64, Entry)> {
+    fn remember(&mut self, key: u64, is_early: bool, term: Term, until: Instant, bound: usize) {
+        if self.marks.len() < bound {
+            let number = self.number();
+            self.marks.insert(key, Mark { is_early, number });
+            self.put_down(term, Due { at: until, key, number });
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    fn put_down(&mut self, term: Term, due: Due) {
+        self.agendas[term as usize].0.push_back(due);
+        if self.agendas[term as usize].0.len() > LONG_AGENDA.max(2 * self.len()) {
+            let Self { waiting, marks, agendas, .. } = self;
+            agendas[term as usize].0.retain(|due| due.is_on(waiting, marks));
+        }
+    }
+
+    /// Takes out the next entry whose time has come; with the request if it is one.
+    fn next_due(&mut self, now: Instant) -> Option<(u64, Option<Stanza>)> {
         loop {
             let due = self.agendas.iter_mut().find_map(|agenda| agenda.take_due(now))?;
-            if due.is_on(&self.slots) {
-                return self.take(due.key).map(|entry| (due.key, entry));
+            if due.is_on(&self.waiting, &self.marks) {
+                self.marks.remove(&due.key);
+                return Some((due.key, self.waiting.remove(&due.key).map(|request| request.stanza)));
             }
         }
-    }
-
-    /// Slots that wait for nothing.
-    fn remembered(&self) -> usize {
-        self.slots.len() - self.waiting
     }
 }
 
@@ -241,8 +264,9 @@ impl Agenda {
 }
 
 impl Due {
-    fn is_on(&self, slots: &HashMap<u64, Slot, foldhash::fast::RandomState>) -> bool {
-        slots.get(&self.key).is_some_and(|slot| slot.number == self.number)
+    fn is_on(&self, waiting: &Table<Request>, marks: &Table<Mark>) -> bool {
+        let is_waiting = waiting.get(&self.key).is_some_and(|request| request.number == self.number);
+        is_waiting || marks.get(&self.key).is_some_and(|mark| mark.number == self.number)
     }
 }
 
@@ -271,7 +295,7 @@ mod tests {
             }
             let state = owed.lock();
             for agenda in &state.agendas {
-                assert!(agenda.0.len() <= LONG_AGENDA.max(2 * state.slots.len()) + 1);
+                assert!(agenda.0.len() <= LONG_AGENDA.max(2 * state.len()) + 1);
             }
         }
         assert_eq!(owed.len(), 10_000);

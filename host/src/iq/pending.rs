@@ -125,6 +125,7 @@ impl PendingIqs {
             waiting
         };
         let Some(waiting) = waiting else { return Some(reply) };
+        crate::wake::note();
         let unwanted = waiting.answer.send(reply).err();
         if unwanted.is_none() {
             self.inner.answered.fetch_add(1, Ordering::Relaxed);

@@ -23,7 +23,7 @@ const CUT: u64 = 1 << 61;
 const ENDED: u64 = 1 << 24;
 const INSIDE: u64 = ENDED - 1;
 /// One call in so many is timed, because two clock reads cost as much as the call.
-const SAMPLE: u64 = 16;
+const SAMPLE: u64 = 64;
 
 /// Counts calls in flight and holds new ones back.
 #[derive(Debug)]

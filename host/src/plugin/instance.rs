@@ -8,7 +8,7 @@ mod ending;
 mod timers;
 
 use super::bridge::context::{HostContext, Phase};
-use super::bridge::invoke::{self, CallEnd, CallSpec, Called, Code, ModuleTask};
+use super::bridge::invoke::{self, Arguments, CallEnd, CallSpec, Called, Code, ModuleTask};
 use super::bridge::reply::{REPLY_LIMIT, ReplyBuf};
 use super::error::{ModuleError, Stage};
 use super::gate::{Gate, Lease};
@@ -198,8 +198,15 @@ impl Instance {
     }
 
     /// Calls it on this thread. The usual way in; `call` decides which instance and which lane.
+    #[inline(always)]
     pub fn call(self: &Arc<Self>, lease: Lease<'_>, spec: &CallSpec<'_>) -> Called {
-        invoke::call(self, lease, spec, ReplyBuf::new())
+        invoke::call(self, lease, &Arguments::new(spec), ReplyBuf::new())
+    }
+
+    /// The same with a call that was put together before.
+    #[inline(always)]
+    pub fn call_with(self: &Arc<Self>, lease: Lease<'_>, call: &Arguments<'_>) -> Called {
+        invoke::call(self, lease, call, ReplyBuf::new())
     }
 
     /// `START`: registrations are collected, nothing is published.

@@ -11,6 +11,7 @@
 
 use super::reserve::share_last_woken;
 use super::services::BoxFuture;
+use crate::wake::{self, PutOff};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +19,13 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 /// A piece of work: looks its handler up when it runs, answers its caller itself, and never panics on purpose.
-pub type Job = BoxFuture<()>;
+pub trait Work: Send {
+    /// Does it at once as far as that goes without waiting; what is left is given back.
+    fn begin(self: Box<Self>) -> Option<BoxFuture<()>>;
+}
+
+/// Work in a box.
+pub type Job = Box<dyn Work>;
 
 /// After so many jobs in a row a drainer lets others have the thread.
 const JOBS_PER_TURN: usize = 32;
@@ -108,12 +115,13 @@ impl Lane {
     fn start(self: &Arc<Self>, homes: &impl Homes, queued: &Arc<AtomicI64>) {
         let place = Place { lane: Arc::clone(self), is_held: true };
         let queued = Arc::clone(queued);
-        let near = if self.credit.load(Ordering::Relaxed) >= 0 { homes.near() } else { None };
+        let near = if self.is_quick() { homes.near() } else { None };
         let Some(near) = near else {
             homes.far().spawn(async move { drop(place.drain(&queued, false).await) });
             return;
         };
         let homes = homes.clone();
+        wake::note();
         near.spawn(async move {
             // What turns out to take longer goes on where it may.
             if let Some(place) = place.drain(&queued, true).await {
@@ -138,6 +146,11 @@ impl Lane {
         self.lock().waiting.len()
     }
 
+    /// Whether its jobs have shown to be short.
+    fn is_quick(&self) -> bool {
+        self.credit.load(Ordering::Relaxed) >= 0
+    }
+
     /// Judges a job by the time it took. Threads that do so at the same time may forget each other's judgement.
     fn judge(&self, took: Duration) {
         let credit = self.credit.load(Ordering::Relaxed);
@@ -156,6 +169,18 @@ impl Lane {
     }
 }
 
+/// How a drainer's turn ended.
+enum Turn {
+    /// Nothing is left, and its place is given back.
+    Over,
+    /// This job has to wait for something; when it began.
+    Waits(BoxFuture<()>, Instant),
+    /// Others should have the thread for a while.
+    Long,
+    /// This is no work for a thread that serves sockets.
+    TooSlow,
+}
+
 /// A drainer's place among the running ones, given back even when a job panics or the runtime is shut down.
 struct Place {
     lane: Arc<Lane>,
@@ -166,29 +191,44 @@ impl Place {
     /// Does what waits until nothing is left. Near its work it stops when that takes too long, and gives the place back
     /// to be taken elsewhere.
     async fn drain(mut self, queued: &AtomicI64, is_near: bool) -> Option<Self> {
-        let mut in_this_turn = 0;
+        loop {
+            match self.turn(queued, is_near) {
+                Turn::Over => return None,
+                Turn::TooSlow => return Some(self),
+                Turn::Long => tokio::task::yield_now().await,
+                Turn::Waits(rest, began) => {
+                    rest.await;
+                    self.lane.judge(began.elapsed());
+                }
+            }
+            if is_near && !self.lane.is_quick() {
+                return Some(self);
+            }
+        }
+    }
+
+    /// Does some of what waits, as far as that goes without waiting. Near its work, whom the answers wake must not have
+    /// to wait for the next job should that one not return: see `wake`.
+    fn turn(&mut self, queued: &AtomicI64, is_near: bool) -> Turn {
+        let _put_off = is_near.then(PutOff::begin);
         let mut began = Instant::now();
-        while let Some(job) = self.next() {
+        for _ in 0..JOBS_PER_TURN {
+            let Some(job) = self.next() else { return Turn::Over };
             queued.fetch_sub(1, Ordering::Relaxed);
-            if is_near && in_this_turn > 0 {
-                // Whom the answer before has woken must not have to wait for this job.
+            if is_near && wake::take_noted() {
                 share_last_woken();
             }
-            job.await;
+            if let Some(rest) = job.begin() {
+                return Turn::Waits(rest, began);
+            }
             let ended = Instant::now();
             self.lane.judge(ended - began);
             began = ended;
-            if is_near && self.lane.credit.load(Ordering::Relaxed) < 0 {
-                return Some(self);
-            }
-            in_this_turn += 1;
-            if in_this_turn == JOBS_PER_TURN {
-                in_this_turn = 0;
-                tokio::task::yield_now().await;
-                began = Instant::now();
+            if is_near && !self.lane.is_quick() {
+                return Turn::TooSlow;
             }
         }
-        None
+        Turn::Long
     }
 
     /// The next job, or `None` after giving the place back under the same lock, so that no push falls in between.
@@ -216,6 +256,13 @@ impl Drop for Place {
 mod tests {
     use super::*;
     use tokio::sync::{mpsc, oneshot};
+
+    /// A job that is a future.
+    impl<F: Future<Output = ()> + Send + 'static> Work for F {
+        fn begin(self: Box<Self>) -> Option<BoxFuture<()>> {
+            Some(Box::into_pin(self as Box<dyn Future<Output = ()> + Send>))
+        }
+    }
 
     /// All drainers in one place.
     impl Homes for Handle {
@@ -260,7 +307,7 @@ mod tests {
         job: impl FnOnce() + Send + 'static,
     ) {
         let (done, is_done) = oneshot::channel();
-        let job = Box::pin(async move {
+        let job = Box::new(async move {
             job();
             done.send(()).unwrap();
         });
@@ -309,7 +356,7 @@ mod tests {
         let (out, mut seen) = mpsc::unbounded_channel();
         for i in 0..1_000 {
             let out = out.clone();
-            let job = Box::pin(async move {
+            let job = Box::new(async move {
                 tokio::task::yield_now().await;
                 out.send(i).unwrap();
             });
@@ -330,7 +377,7 @@ mod tests {
             let (open, gate) = oneshot::channel::<()>();
             gates.push(open);
             let started = started.clone();
-            let job = Box::pin(async move {
+            let job = Box::new(async move {
                 started.send(i).unwrap();
                 let _ = gate.await;
             });
@@ -349,14 +396,14 @@ mod tests {
     async fn a_full_lane_refuses_and_a_closed_one_drops_what_waits() {
         let (lane, queued, runtime) = (Lane::new(1, 2), counter(), Handle::current());
         let (answer, dropped) = oneshot::channel::<()>();
-        lane.push(Box::pin(std::future::pending()), &runtime, &queued).unwrap();
+        lane.push(Box::new(std::future::pending()), &runtime, &queued).unwrap();
         tokio::task::yield_now().await;
-        lane.push(Box::pin(async move { drop(answer) }), &runtime, &queued).unwrap();
-        lane.push(Box::pin(std::future::pending()), &runtime, &queued).unwrap();
-        assert_eq!(lane.push(Box::pin(std::future::pending()), &runtime, &queued), Err(Full));
+        lane.push(Box::new(async move { drop(answer) }), &runtime, &queued).unwrap();
+        lane.push(Box::new(std::future::pending()), &runtime, &queued).unwrap();
+        assert_eq!(lane.push(Box::new(std::future::pending()), &runtime, &queued), Err(Full));
         assert_eq!(lane.close(&queued), 2);
         assert!(dropped.await.is_err());
-        assert_eq!(lane.push(Box::pin(std::future::pending()), &runtime, &queued), Err(Full));
+        assert_eq!(lane.push(Box::new(std::future::pending()), &runtime, &queued), Err(Full));
         assert_eq!(queued.load(Ordering::Relaxed), 0);
     }
 }

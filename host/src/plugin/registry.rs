@@ -5,9 +5,12 @@ mod entries;
 mod held;
 #[cfg(test)]
 mod tests;
+mod vhosts;
 
 pub use entries::{CommandEntry, HookEntry, HookKey, HttpEntry, IqEntry, RouteEntry};
 pub use held::Held;
+
+use vhosts::ByVhost;
 
 use super::hook::HookPoint;
 use super::instance::Instance;
@@ -50,7 +53,7 @@ pub struct Snapshot {
     pub version: u64,
     /// Which snapshot of this process it is.
     pub(super) stamp: u64,
-    vhosts: Table<VhostTables>,
+    vhosts: ByVhost<VhostTables>,
     local: Table<RouteEntry>,
     global: Table<Vec<RouteEntry>>,
     /// One entry per instance that offers the command, in the order of their vhosts.
@@ -314,7 +317,7 @@ impl Snapshot {
 
     /// Applies `change` to the tables of each vhost that `instance` serves.
     fn for_vhosts(&mut self, instance: &Instance, mut change: impl FnMut(&mut VhostTables)) {
-        for (vhost, tables) in &mut self.vhosts {
+        for (vhost, tables) in self.vhosts.iter_mut() {
             if concerns(instance.key(), vhost) {
                 change(tables);
             }
@@ -323,7 +326,7 @@ impl Snapshot {
 
     fn finish(&mut self) {
         self.http.sort_by(|a, b| b.prefix.len().cmp(&a.prefix.len()).then_with(|| a.prefix.cmp(&b.prefix)));
-        for tables in self.vhosts.values_mut() {
+        for (_, tables) in self.vhosts.iter_mut() {
             for chain in tables.hooks.values_mut() {
                 chain.sort_by(|a, b| a.key.cmp(&b.key));
             }

@@ -13,6 +13,7 @@ use super::lane::Homes;
 use super::loader::LibraryId;
 use super::reserve::Reserve;
 use super::threads::{self, Inside, SOCKETS};
+use crate::wake;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::io;
@@ -296,6 +297,9 @@ impl Watchdog {
         for thread in inside.iter().filter(|thread| thread.pool == SOCKETS) {
             let Some(still) = self.still.get_mut(&thread.slot) else { continue };
             let is_held = still.steps == thread.steps && still.since.elapsed() >= RELIEVED_AFTER;
+            if is_held {
+                wake::release();
+            }
             if is_held && !still.is_relieved {
                 still.is_relieved = sockets.call_up();
             }

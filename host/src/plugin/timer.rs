@@ -5,7 +5,9 @@ use super::bridge::invoke::CallSpec;
 use super::call::follow;
 use super::core::Core;
 use super::instance::Instance;
+use super::lane::Work;
 use super::registration::{Registered, What};
+use super::services::BoxFuture;
 use super::slot::LaneKey;
 use moult_plugin_api::abi::v1::call;
 use std::sync::atomic::Ordering;
@@ -83,10 +85,10 @@ impl Firing {
             return true;
         }
         let lane = slot.lane(LaneKey::Mailbox, 1);
-        let (runtime, number) = (core.runtime().clone(), i64::try_from(self.id).unwrap_or(0));
-        let (kind, handler) = (self.kind, self.handler);
-        let job = Box::pin(async move { run(&core, &instance, kind, handler, number).await });
-        if lane.push(job, &runtime, slot.queued()).is_err() {
+        let runtime = core.runtime().clone();
+        let number = i64::try_from(self.id).unwrap_or(0);
+        let due = Due { core, instance, kind: self.kind, handler: self.handler, number };
+        if lane.push(Box::new(due), &runtime, slot.queued()).is_err() {
             tracing::debug!(module = %slot.key, "a timer was skipped: the module's mailbox is full");
         }
         true
@@ -100,20 +102,39 @@ impl Firing {
     }
 }
 
-async fn run(core: &Arc<Core>, instance: &Arc<Instance>, kind: u32, handler: u64, number: i64) {
-    instance.gate().wait_thaw().await;
-    // Retired meanwhile: its successor has timers of its own.
-    let Ok(lease) = instance.gate().enter() else { return };
-    let spec = CallSpec { kind, handler, number, ..CallSpec::default() };
-    let deadline = instance.context().slot.limits().call_deadline;
-    let called = instance.call(lease, &spec);
-    match tokio::time::timeout(deadline, called.end()).await {
-        Ok(end) => {
-            super::call::account(core, instance, &end, None);
-            let _ = follow(core, instance, &end);
-        }
-        Err(_) => {
-            super::call::timed_out(core, &instance.context().slot, instance.generation(), kind, deadline);
+/// A call in the mailbox.
+struct Due {
+    core: Arc<Core>,
+    instance: Arc<Instance>,
+    kind: u32,
+    handler: u64,
+    number: i64,
+}
+
+impl Work for Due {
+    fn begin(self: Box<Self>) -> Option<BoxFuture<()>> {
+        Some(Box::pin(self.run()))
+    }
+}
+
+impl Due {
+    async fn run(self: Box<Self>) {
+        let Self { core, instance, kind, handler, number } = *self;
+        instance.gate().wait_thaw().await;
+        // Retired meanwhile: its successor has timers of its own.
+        let Ok(lease) = instance.gate().enter() else { return };
+        let spec = CallSpec { kind, handler, number, ..CallSpec::default() };
+        let deadline = instance.context().slot.limits().call_deadline;
+        let called = instance.call(lease, &spec);
+        match tokio::time::timeout(deadline, called.end()).await {
+            Ok(end) => {
+                super::call::account(&core, &instance, &end, None);
+                let _ = follow(&core, &instance, &end);
+            }
+            Err(_) => {
+                let slot = &instance.context().slot;
+                super::call::timed_out(&core, slot, instance.generation(), kind, deadline);
+            }
         }
     }
 }

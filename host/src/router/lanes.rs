@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Rejected, Router, Routing};
 use crate::stanza::Stanza;
+use crate::wake;
 
 const LANES: usize = 256;
 /// Stanzas that may wait in one lane.
@@ -85,6 +86,7 @@ impl Router {
     fn drain_unless_busy(&self, lane: &Arc<Mutex<Lane>>, state: &mut Lane, first: Routing) {
         if !state.busy {
             state.busy = true;
+            wake::note();
             self.inner.runtime.spawn(self.clone().drain(lane.clone(), first));
         }
     }

@@ -24,6 +24,7 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use crate::stanza::{IqType, MessageType, Stanza, StanzaType, StreamError, StreamErrorCondition};
+use crate::wake;
 
 /// What one queued stanza costs beside its bytes, so that many tiny stanzas cannot hide behind the byte bound.
 const ITEM_OVERHEAD: usize = 128;
@@ -388,7 +389,7 @@ fn wake(mut state: MutexGuard<'_, State>) {
     drop(state);
     tell(room);
     if let Some(waker) = waker {
-        waker.wake();
+        wake::wake(waker);
     }
 }
 

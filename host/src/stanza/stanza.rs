@@ -63,6 +63,11 @@ impl Stanza {
         ingress::from_text(bytes)
     }
 
+    /// The same with these addresses, whatever the text says of them.
+    pub fn parse_between(bytes: &[u8], from: Jid, to: Jid) -> Result<Self, StanzaFault> {
+        ingress::from_text_between(bytes, from, to)
+    }
+
     /// Which of the three it is.
     pub fn kind(&self) -> Kind {
         self.type_.kind()

@@ -103,6 +103,41 @@ impl<'a> Stanza<'a> {
         self.body.attr("type")
     }
 
+    /// The result that answers this IQ with its own content: its bytes with another type and without addresses. No tree is
+    /// built for it.
+    pub fn echoed(&self) -> Result<Vec<u8>, StanzaError> {
+        let unreadable = |why: &str| StanzaError::bad_request(format!("the stanza cannot be read: {why}"));
+        let text = std::str::from_utf8(self.bytes()).map_err(|e| unreadable(&e.to_string()))?;
+        let mut reader = Reader::from_str(text);
+        let tag = match reader.read_event() {
+            Ok(Event::Start(tag) | Event::Empty(tag)) => tag,
+            Ok(_) => return Err(unreadable("it does not begin with an element")),
+            Err(error) => return Err(unreadable(&error.to_string())),
+        };
+        let mut out = String::with_capacity(text.len() + 16);
+        out.push('<');
+        out.push_str(tag.name().as_ref());
+        out.push_str(" type='result'");
+        for attribute in tag.attributes() {
+            let attribute = attribute.map_err(|error| unreadable(&error.to_string()))?;
+            // Declarations of prefixes are for what is inside.
+            if matches!(attribute.key.as_ref(), "type" | "from" | "to") {
+                continue;
+            }
+            let quote = if attribute.value.contains('\'') { '"' } else { '\'' };
+            out.push(' ');
+            out.push_str(attribute.key.as_ref());
+            out.push('=');
+            out.push(quote);
+            out.push_str(&attribute.value);
+            out.push(quote);
+        }
+        let end = usize::try_from(reader.buffer_position()).unwrap_or(text.len());
+        out.push_str(if text[..end].ends_with("/>") { "/>" } else { ">" });
+        out.push_str(&text[end..]);
+        Ok(out.into_bytes())
+    }
+
     /// The whole tree, parsed at the first call.
     pub fn element(&self) -> Result<&Element, StanzaError> {
         self.body.tree().map_err(|e| StanzaError::bad_request(format!("the stanza cannot be read: {e}")))
@@ -129,6 +164,24 @@ mod tests {
             Stanza::borrowed("a@b/c", "d", "message", b"<message type='chat' id='1&amp;2'><oops></message>");
         assert_eq!((stanza.type_attr().as_deref(), stanza.id().as_deref()), (Some("chat"), Some("1&2")));
         assert!(stanza.element().unwrap_err().text.contains("cannot be read"));
+    }
+
+    #[test]
+    fn an_echo_keeps_what_its_content_relies_on() {
+        let echoed = |text: &str| {
+            Stanza::borrowed("a@b/c", "d", "iq", text.as_bytes())
+                .echoed()
+                .map(|e| String::from_utf8(e).unwrap())
+        };
+        assert_eq!(
+            echoed("<iq from='a@b/c' to='d' id=\"it's\" type='get' xmlns:p='urn:p'><p:q>&lt;</p:q></iq>")
+                .unwrap(),
+            "<iq type='result' id=\"it's\" xmlns:p='urn:p'><p:q>&lt;</p:q></iq>"
+        );
+        assert_eq!(echoed("<iq type='set' id='1'/>").unwrap(), "<iq type='result' id='1'/>");
+        for unreadable in ["", "text", "<iq id='1' id='2'/>", "<!-- x --><iq/>"] {
+            assert!(echoed(unreadable).unwrap_err().text.contains("cannot be read"), "{unreadable}");
+        }
     }
 
     #[test]

@@ -65,7 +65,10 @@ impl Service for Echo {
         let kind = stanza.type_attr().unwrap_or_default();
         let sent = match kind.as_str() {
             "error" | "result" => return Flow::Continue,
-            "get" | "set" => result_of(stanza).and_then(|result| Ok(host.route_element(to, from, &result)?)),
+            "get" | "set" => match stanza.echoed() {
+                Ok(result) => host.route(to, from, &result).map_err(Stop::from),
+                Err(unreadable) => Err(Stop::from(unreadable)),
+            },
             _ => host.route(to, from, stanza.bytes()).map_err(Stop::from),
         };
         if let Err(why) = sent {
@@ -73,10 +76,6 @@ impl Service for Echo {
         }
         Flow::Continue
     }
-}
-
-fn result_of(stanza: &Stanza<'_>) -> Result<Element, Stop> {
-    Ok(stanza.element()?.clone().with_attr("type", "result"))
 }
 
 impl Domain {

@@ -10,6 +10,7 @@ use crate::plugin::reserve::share_woken;
 use crate::plugin::services::{BoxFuture, OpError, OpReply, OpRequest};
 use crate::plugin::threads;
 use crate::stanza::{Jid, Stanza};
+use crate::wake;
 use moult_plugin_api::abi::v1::{
     HostRef, HostVt, PollRef, Registration, ReplyRef, TaskPtr, level, op, status,
 };
@@ -63,6 +64,17 @@ fn waking<T>(ctx: *const u8, otherwise: T, body: impl FnOnce(&HostContext) -> T)
     })
 }
 
+/// The same for one that mostly wakes mailboxes, which can wait until the module returns.
+fn mailing<T>(ctx: *const u8, otherwise: T, body: impl FnOnce(&HostContext) -> T) -> T {
+    with(ctx, otherwise, |context| {
+        let answer = body(context);
+        if wake::take_noted() {
+            share_woken();
+        }
+        answer
+    })
+}
+
 unsafe extern "C" fn host_log(ctx: *const u8, level: u32, component: RStr<'_>, message: RStr<'_>) {
     with(ctx, (), |context| {
         crate::plugin::log::line(&context.origin, level, component.as_str(), message.as_str())
@@ -100,7 +112,7 @@ unsafe extern "C" fn host_route(
     stanza: RSlice<'_, u8>,
     reply: ReplyRef<'_>,
 ) -> i32 {
-    waking(ctx, status::ERROR, |context| {
+    mailing(ctx, status::ERROR, |context| {
         match route(context, from.as_str(), to.as_str(), stanza.as_slice()) {
             Ok(()) => answer_ok(reply, 0, "", &[]),
             Err(error) => answer_error(reply, error.condition, &error.text),
@@ -113,9 +125,10 @@ fn route(context: &HostContext, from: &str, to: &str, bytes: &[u8]) -> Result<()
     let jid = |text: &str, which: &str| {
         Jid::parse(text).map_err(|e| OpError::new("jid-malformed", format!("{which} '{text}': {e}")))
     };
-    let stanza = Stanza::parse(bytes).map_err(|e| OpError::new("bad-request", e.to_string()))?;
     let (to, from) = (jid(to, "to")?, jid(from, "from")?);
-    let stanza = stanza.readdressed(Some(from), Some(to)).with_hops(cause::hops().saturating_add(1));
+    let parsed = Stanza::parse_between(bytes, from, to);
+    let stanza = parsed.map_err(|e| OpError::new("bad-request", e.to_string()))?;
+    let stanza = stanza.with_hops(cause::hops().saturating_add(1));
     hub.services().route(&context.origin, stanza)
 }
 

@@ -217,48 +217,66 @@ pub fn drop_instance(code: &Code, pointer: InstancePtr) {
     unsafe { (code.vt.drop_instance)(pointer) }
 }
 
-/// One call into `instance`. The lease is given back when the call is over, at once or with its task.
-pub fn call(instance: &Arc<Instance>, lease: Lease<'_>, spec: &CallSpec<'_>, reply: ReplyBuf) -> Called {
-    enter(instance, lease, spec, reply, Holds::Lease)
+/// A call as the module will read it.
+///
+/// Best made some nanoseconds before it is used: the module loads in one piece what was stored here in two, and a processor
+/// waits with that until the stores have reached its cache.
+pub struct Arguments<'a> {
+    abi: Call<'a>,
+    hops: u8,
 }
 
-#[inline]
+impl<'a> Arguments<'a> {
+    /// Puts it together.
+    #[inline(always)]
+    pub fn new(spec: &CallSpec<'a>) -> Self {
+        let abi = Call {
+            kind: spec.kind,
+            target: spec.target,
+            handler: spec.handler,
+            number: spec.number,
+            task_id: next_task_id(),
+            from: RStr::from_str(spec.from),
+            to: RStr::from_str(spec.to),
+            id: RStr::from_str(spec.id),
+            name: RStr::from_str(spec.name),
+            args: RStr::from_str(spec.args),
+            body: RSlice::from_slice(spec.body),
+        };
+        Self { abi, hops: spec.hops }
+    }
+}
+
+/// One call into `instance`. The lease is given back when the call is over, at once or with its task.
+#[inline(always)]
+pub fn call(instance: &Arc<Instance>, lease: Lease<'_>, call: &Arguments<'_>, reply: ReplyBuf) -> Called {
+    enter(instance, lease, call, reply, Holds::Lease)
+}
+
+#[inline(always)]
 fn enter(
     instance: &Arc<Instance>,
     lease: Lease<'_>,
-    spec: &CallSpec<'_>,
+    call: &Arguments<'_>,
     mut reply: ReplyBuf,
     holds: Holds,
 ) -> Called {
-    let task_id = next_task_id();
-    reply.about = spec.kind;
-    let abi = Call {
-        kind: spec.kind,
-        target: spec.target,
-        handler: spec.handler,
-        number: spec.number,
-        task_id,
-        from: RStr::from_str(spec.from),
-        to: RStr::from_str(spec.to),
-        id: RStr::from_str(spec.id),
-        name: RStr::from_str(spec.name),
-        args: RStr::from_str(spec.args),
-        body: RSlice::from_slice(spec.body),
-    };
+    let task_id = call.abi.task_id;
+    reply.about = call.abi.kind;
     let code = instance.code();
     let mut task = TaskPtr { ptr: std::ptr::null_mut() };
     let status = {
         let _inside = code.enter();
-        let _cause = cause::acting_for(spec.hops);
+        let _cause = cause::acting_for(call.hops);
         // SAFETY: the lease keeps the instance from being retired, the code keeps its library loaded, and every argument
         // is borrowed for the call only.
-        unsafe { (code.vt.call)(instance.pointer(), &abi, reply.as_abi(), &mut task) }
+        unsafe { (code.vt.call)(instance.pointer(), &call.abi, reply.as_abi(), &mut task) }
     };
     if status == status::PENDING && !task.ptr.is_null() {
         // The task takes the place inside over; it leaves when it ends.
         std::mem::forget(lease);
         let mut pending = ModuleTask::new(instance, task, task_id, reply, holds);
-        pending.hops = spec.hops;
+        pending.hops = call.hops;
         return Called::Pending(pending);
     }
     match holds {
@@ -271,7 +289,8 @@ fn enter(
 
 /// A lifecycle call: enters even a frozen gate, because whoever froze it is the one that calls.
 pub fn call_privileged(instance: &Arc<Instance>, spec: &CallSpec<'_>, limit: usize) -> Called {
-    enter(instance, instance.gate().enter_privileged(), spec, ReplyBuf::with_limit(limit), Holds::Privileged)
+    let call = Arguments::new(spec);
+    enter(instance, instance.gate().enter_privileged(), &call, ReplyBuf::with_limit(limit), Holds::Privileged)
 }
 
 /// The very last call, `STOP`: past a retired gate that is empty.

@@ -68,7 +68,12 @@ impl ReplyBuf {
             self.overflowed |= self.code == 0;
             return status::ERROR;
         }
-        self.body.extend_from_slice(bytes);
+        if self.body.is_empty() {
+            // The usual answer comes in one piece, and takes no more memory than that.
+            self.body = bytes.to_vec();
+        } else {
+            self.body.extend_from_slice(bytes);
+        }
         status::DONE
     }
 }

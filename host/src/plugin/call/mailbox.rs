@@ -3,15 +3,16 @@
 use super::{Entered, Modules, account, enter, id_of, outcome, refused, reopened, timed_out};
 use crate::plugin::bridge::invoke::{CallEnd, CallSpec};
 use crate::plugin::core::{Core, Incident};
+use crate::plugin::gate::Closed;
 use crate::plugin::instance::Instance;
+use crate::plugin::lane::Work;
 use crate::plugin::registry::RouteEntry;
-use crate::plugin::services::Origin;
-use crate::plugin::slot::Slot;
+use crate::plugin::services::{BoxFuture, Origin};
 use crate::stanza::{Jid, Kind, Stanza, StanzaError, StanzaErrorCondition};
 use moult_plugin_api::abi::v1::{call, reply};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Which route table a domain is looked up in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +38,12 @@ impl Modules {
         if slot.is_quarantined() {
             return Some(Err(refused(slot)));
         }
-        let delivery = Delivery { table, domain: Arc::clone(&entry.domain), stanza: stanza.clone() };
-        let (core, of) = (Arc::clone(&self.core), Arc::clone(slot));
-        let job = Box::pin(async move { delivery.run(&core, &of).await });
-        let pushed = entry.mailbox.push(job, self.core.runtime(), slot.queued());
+        let core = Arc::clone(&self.core);
+        // What all threads count the users of is left alone where the stanza says the same.
+        let is_receiver = stanza.to().is_some_and(|to| to.domain() == &*entry.domain);
+        let domain = (!is_receiver).then(|| Arc::clone(&entry.domain));
+        let delivery = Delivery { core, table, domain, stanza: stanza.clone() };
+        let pushed = entry.mailbox.push(Box::new(delivery), self.core.runtime(), slot.queued());
         Some(pushed.map_err(|_| refused(slot)))
     }
 }
@@ -72,45 +75,90 @@ fn by_sender(stanza: &Stanza, owners: usize) -> usize {
 
 /// A stanza on its way through a mailbox.
 struct Delivery {
+    core: Arc<Core>,
     table: RouteTable,
-    domain: Arc<str>,
+    /// Nothing: that of its receiver.
+    domain: Option<Arc<str>>,
     stanza: Stanza,
 }
 
+type Handed = Result<(), StanzaError>;
+
+/// What came of one try.
+enum Attempt {
+    Over(Handed),
+    Pending { instance: Arc<Instance>, task: BoxFuture<CallEnd>, started: Instant },
+    Closed { instance: Arc<Instance>, closed: Closed },
+}
+
+impl Work for Delivery {
+    fn begin(self: Box<Self>) -> Option<BoxFuture<()>> {
+        match self.attempt() {
+            Attempt::Over(handed) => {
+                self.bounce(handed);
+                None
+            }
+            unfinished => Some(Box::pin(self.finish(unfinished))),
+        }
+    }
+}
+
 impl Delivery {
-    async fn run(&self, core: &Arc<Core>, slot: &Slot) {
-        let deadline = slot.limits().call_deadline;
-        let error = match tokio::time::timeout(deadline, self.hand_over(core)).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error,
-            Err(_) => timed_out(core, slot, 0, call::STANZA, deadline),
+    async fn finish(self: Box<Self>, unfinished: Attempt) {
+        let slot = match &unfinished {
+            Attempt::Over(_) => None,
+            Attempt::Pending { instance, .. } | Attempt::Closed { instance, .. } => {
+                Some(Arc::clone(&instance.context().slot))
+            }
         };
-        self.bounce(core, slot, &error);
+        let deadline = slot.as_ref().map_or(Duration::MAX, |slot| slot.limits().call_deadline);
+        let handed = match (tokio::time::timeout(deadline, self.go_on(unfinished)).await, slot) {
+            (Ok(handed), _) => handed,
+            (Err(_), Some(slot)) => Err(timed_out(&self.core, &slot, 0, call::STANZA, deadline)),
+            (Err(_), None) => Ok(()),
+        };
+        self.bounce(handed);
     }
 
-    async fn hand_over(&self, core: &Arc<Core>) -> Result<(), StanzaError> {
+    async fn go_on(&self, mut attempt: Attempt) -> Handed {
         loop {
-            let found = {
-                let tables = core.tables();
-                find(&tables, self.table, &self.domain, &self.stanza)
-                    .map(|entry| (Arc::clone(&entry.instance), entry.handler))
-            };
-            let Some((instance, handler)) = found else {
-                return Err(StanzaError::new(StanzaErrorCondition::ServiceUnavailable, ""));
-            };
-            let started = Some(Instant::now());
-            instance.touch();
-            let end = match enter(&instance, &self.spec(handler, &id_of(&self.stanza))) {
-                Entered::Done(end) => end,
-                Entered::Pending(task) => task.await,
-                Entered::Closed(closed) => {
-                    reopened(&instance, closed).await;
-                    continue;
+            match attempt {
+                Attempt::Over(handed) => return handed,
+                Attempt::Pending { instance, task, started } => {
+                    let end = task.await;
+                    return self.over(&instance, &end, started);
                 }
-            };
-            account(core, &instance, &end, started);
-            return follow(core, &instance, &end);
+                Attempt::Closed { instance, closed } => reopened(&instance, closed).await,
+            }
+            attempt = self.attempt();
         }
+    }
+
+    fn attempt(&self) -> Attempt {
+        let found = {
+            let tables = self.core.tables();
+            find(&tables, self.table, self.domain(), &self.stanza)
+                .map(|entry| (Arc::clone(&entry.instance), entry.handler))
+        };
+        let Some((instance, handler)) = found else {
+            return Attempt::Over(Err(StanzaError::new(StanzaErrorCondition::ServiceUnavailable, "")));
+        };
+        let started = Instant::now();
+        instance.touch();
+        match enter(&instance, &self.spec(handler, &id_of(&self.stanza))) {
+            Entered::Done(end) => Attempt::Over(self.over(&instance, &end, started)),
+            Entered::Pending(task) => Attempt::Pending { instance, task, started },
+            Entered::Closed(closed) => Attempt::Closed { instance, closed },
+        }
+    }
+
+    fn domain(&self) -> &str {
+        self.domain.as_deref().or_else(|| self.stanza.to().map(Jid::domain)).unwrap_or_default()
+    }
+
+    fn over(&self, instance: &Arc<Instance>, end: &CallEnd, started: Instant) -> Handed {
+        account(&self.core, instance, end, Some(started));
+        follow(&self.core, instance, end)
     }
 
     fn spec<'a>(&'a self, handler: u64, id: &'a str) -> CallSpec<'a> {
@@ -131,14 +179,17 @@ impl Delivery {
         }
     }
 
-    fn bounce(&self, core: &Core, slot: &Slot, error: &StanzaError) {
-        let (Some(services), Some(reply)) = (core.connected(), self.stanza.error_reply(error)) else {
+    /// Tells the sender what went wrong, if anything did.
+    fn bounce(&self, handed: Handed) {
+        let Err(error) = handed else { return };
+        let (Some(services), Some(reply)) = (self.core.connected(), self.stanza.error_reply(&error)) else {
             return;
         };
-        let (module, vhost) = (slot.key.module.clone(), slot.key.vhost.clone());
-        let origin = Origin { module, version: "".into(), vhost, generation: 0 };
+        // The server answers in the module's place.
+        let origin =
+            Origin { module: "".into(), version: "".into(), vhost: self.domain().into(), generation: 0 };
         if let Err(error) = services.route(&origin, reply) {
-            tracing::debug!(module = %slot.key, %error, "an error reply could not be routed");
+            tracing::debug!(domain = self.domain(), %error, "an error reply could not be routed");
         }
     }
 }

@@ -116,6 +116,7 @@ async fn reopened(instance: &Instance, closed: Closed) {
 }
 
 /// Keeps the books of a call that has ended.
+#[inline(always)]
 pub(super) fn account(core: &Core, instance: &Instance, end: &CallEnd, started: Option<Instant>) {
     let slot = &instance.context().slot;
     if let Some(started) = started {

@@ -10,6 +10,7 @@
 use super::{IqOutcome, timed_out};
 use crate::plugin::core::Core;
 use crate::plugin::slot::Slot;
+use crate::wake;
 use moult_plugin_api::abi::v1::call;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -157,6 +158,7 @@ impl Overdue {
         };
         if must_begin {
             let (this, watching, slot) = (Arc::clone(self), Arc::downgrade(core), Arc::clone(slot));
+            wake::note();
             core.home().spawn(async move { this.run(&watching, &slot).await });
         }
     }
