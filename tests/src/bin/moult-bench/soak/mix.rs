@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use moult_tests::xml::Piece;
 
+use super::people::{Circles, Heard};
 use crate::engine::{Crowd, Id, Outbox, Reactor};
 use crate::measure::Latencies;
 use crate::scenario::lanes::{is_error, number_of};
@@ -16,7 +17,17 @@ use crate::target::DOMAIN;
 pub const COUNT: &str = "<query xmlns='urn:moult:fixture:count'/>";
 const PING: &str = "<ping xmlns='urn:xmpp:ping'/>";
 const KINDS: usize = 5;
+/// What a person's client asks beside these: of the own account, then of the server.
+const PERSONAL: [(bool, &str); 5] = [
+    (true, "<query xmlns='jabber:iq:roster'/>"),
+    (true, "<vCard xmlns='vcard-temp'/>"),
+    (true, "<query xmlns='jabber:iq:private'><x xmlns='urn:x'/></query>"),
+    (false, "<time xmlns='urn:xmpp:time'/>"),
+    (false, "<query xmlns='http://jabber.org/protocol/disco#info'/>"),
+];
 const COUNTED: usize = 1;
+/// So many stanzas for one presence that goes to all contacts.
+const TOLD_EVERY: usize = 100;
 
 /// What must not happen, and did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +48,9 @@ impl fmt::Display for Faults {
 /// Everything sent and everything that came.
 pub struct Mix {
     crowd: Crowd,
+    /// How many kinds of stanzas there are.
+    kinds: usize,
+    circles: Option<Circles>,
     echo: String,
     due: Vec<Instant>,
     arrived: Vec<bool>,
@@ -59,6 +73,8 @@ impl Mix {
     pub fn new(crowd: Crowd) -> Mix {
         Mix {
             crowd,
+            kinds: KINDS,
+            circles: None,
             echo: echo_service(),
             due: Vec::new(),
             arrived: Vec::new(),
@@ -72,17 +88,34 @@ impl Mix {
         }
     }
 
+    /// The users have so many contacts each, and their clients ask what a person's client asks.
+    pub fn with_people(mut self, contacts: usize) -> Mix {
+        self.kinds = KINDS + PERSONAL.len();
+        self.circles = Some(Circles::new(&self.crowd.ids, contacts));
+        self
+    }
+
     /// Sends the stanza with this number, which is the next one.
     pub fn send(&mut self, number: usize, due: Instant, outbox: &mut Outbox) {
+        if number % TOLD_EVERY == TOLD_EVERY - 1 {
+            let user = self.sender(number);
+            let id = self.crowd.ids[user];
+            self.circles.iter_mut().for_each(|circles| circles.tell(user, id, outbox));
+        }
         let peer = &self.crowd.jids[self.peer(number)];
-        let stanza = match number % KINDS {
+        let stanza = match number % self.kinds {
             0 => format!(
                 "<message type='chat' to='{peer}' id='L{number}'><body>soak {number}</body></message>"
             ),
             COUNTED => format!("<iq type='get' to='{DOMAIN}' id='L{number}'>{COUNT}</iq>"),
             2 => format!("<iq type='get' to='{DOMAIN}' id='L{number}'>{PING}</iq>"),
             3 => format!("<message to='{}' id='L{number}'><body>echo {number}</body></message>", self.echo),
-            _ => format!("<presence to='{peer}' id='L{number}'><show>chat</show></presence>"),
+            4 => format!("<presence to='{peer}' id='L{number}'><show>chat</show></presence>"),
+            kind => {
+                let (is_own, payload) = PERSONAL[kind - KINDS];
+                let to = if is_own { String::new() } else { format!(" to='{DOMAIN}'") };
+                format!("<iq type='get'{to} id='L{number}'>{payload}</iq>")
+            }
         };
         outbox.send(self.crowd.ids[self.sender(number)], stanza.as_bytes());
         self.due.push(due);
@@ -91,7 +124,7 @@ impl Mix {
     }
 
     fn sender(&self, number: usize) -> usize {
-        (number / KINDS) % self.crowd.ids.len()
+        (number / self.kinds) % self.crowd.ids.len()
     }
 
     /// Somebody of the other half.
@@ -100,7 +133,7 @@ impl Mix {
     }
 
     fn receiver(&self, number: usize) -> Id {
-        let user = if matches!(number % KINDS, 0 | 4) { self.peer(number) } else { self.sender(number) };
+        let user = if matches!(number % self.kinds, 0 | 4) { self.peer(number) } else { self.sender(number) };
         self.crowd.ids[user]
     }
 
@@ -111,7 +144,12 @@ impl Mix {
 
     /// How many have not arrived.
     pub fn missing(&self) -> usize {
-        self.missing
+        self.missing + self.circles.as_ref().map_or(0, Circles::missing)
+    }
+
+    /// How many presences were told to all contacts.
+    pub fn told(&self) -> usize {
+        self.circles.as_ref().map_or(0, Circles::told)
     }
 
     /// What else went wrong.
@@ -122,7 +160,7 @@ impl Mix {
 
     /// Requests that the counting module got from here.
     pub fn requests_counted(&self) -> usize {
-        (self.sent() + KINDS - 1 - COUNTED) / KINDS
+        (self.sent() + self.kinds - 1 - COUNTED) / self.kinds
     }
 
     /// What it has counted, less the request that asked whether it is there.
@@ -134,6 +172,12 @@ impl Mix {
 impl Reactor for Mix {
     fn received(&mut self, from: Id, piece: Piece<'_>, _outbox: &mut Outbox) {
         let Piece::Stanza(stanza) = piece else { return };
+        match self.circles.as_mut().and_then(|circles| circles.heard(from, stanza)) {
+            Some(Heard::First) => return,
+            Some(Heard::Again) => return self.doubled += 1,
+            Some(Heard::Astray) => return self.astray += 1,
+            None => {}
+        }
         let Some(number) = number_of(stanza).filter(|number| *number < self.arrived.len()) else { return };
         if is_error(stanza) {
             self.errors += 1;

@@ -6,9 +6,11 @@
 
 mod memory;
 mod mix;
+mod people;
 mod updates;
 
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use moult_tests::Plugin;
@@ -40,21 +42,38 @@ pub struct SoakOptions {
     /// Sessions beside these that vanish without a word, all at once, when half of the time is over.
     #[arg(long, default_value_t = 1000)]
     vanish: usize,
-    /// 200 sessions and 200 stanzas per second for 20 seconds, an update every 3 seconds.
+    /// Contacts that each session has in its roster; presence then goes to all of them, and clients ask what clients of people
+    /// ask.
+    #[arg(long, default_value_t = 0)]
+    rosters: usize,
+    /// Every bundled module is loaded, and each update swaps all of them.
+    #[arg(long)]
+    all_modules: bool,
+    /// 200 sessions and 200 stanzas per second for 20 seconds, an update every 3 seconds; with rosters or all modules 60
+    /// sessions, 60 stanzas per second, an update every 8 seconds, and memory is not judged.
     #[arg(long)]
     quick: bool,
 }
 
 impl SoakOptions {
     fn settled(&self) -> SoakOptions {
+        let with_people = self.rosters > 0 || self.all_modules;
         match self.quick {
+            true if with_people => SoakOptions {
+                sessions: 60,
+                minutes: 1.0 / 3.0,
+                update_every: 8.0,
+                rate: 60,
+                vanish: 20,
+                ..*self
+            },
             true => SoakOptions {
                 sessions: 200,
                 minutes: 1.0 / 3.0,
                 update_every: 3.0,
                 rate: 200,
                 vanish: 100,
-                quick: true,
+                ..*self
             },
             false => SoakOptions { ..*self },
         }
@@ -79,6 +98,9 @@ pub fn run(options: &SoakOptions) -> Result<(), BenchError> {
     let last = options.sessions + options.vanish;
     let vanishing = setup::available_crowd(&mut engine, &server, options.sessions..last, true)?;
     let mut mix = Mix::new(crowd);
+    if options.rosters > 0 {
+        mix = mix.with_people(options.rosters);
+    }
     let updater = server.updater.take().ok_or_else(|| BenchError::server("moult", "it cannot be updated"))?;
     let length = Duration::from_secs_f64(options.minutes * 60.0);
     let updates = Updates::begin(updater, Duration::from_secs_f64(options.update_every));
@@ -89,7 +111,11 @@ pub fn run(options: &SoakOptions) -> Result<(), BenchError> {
     let (updates, memory) = (updates.end(), memory.end());
     wait_for_stragglers(&mut engine, &mut mix)?;
     report(&options, &mut mix, &updates, &memory);
-    verdict(&mix, &updates, &memory)?;
+    verdict(&mix, &updates)?;
+    // A short run ends in the middle of an update of everything, when two builds of each module are there.
+    if memory.has_grown() && !(options.quick && options.all_modules) {
+        return Err(BenchError::server("moult", "its memory grows, see the table"));
+    }
     only_these_are_left(&server, options.sessions)
 }
 
@@ -114,15 +140,43 @@ fn only_these_are_left(server: &Running, sessions: usize) -> Result<(), BenchErr
 fn start(options: &SoakOptions) -> Result<Running, BenchError> {
     let counter = ["fixture_counter_v1", "fixture_counter_v2"]
         .map(|name| Plugin::built(name).named("libfixture_counter.so"));
-    let others = ["mod_echo", "mod_ping"].map(Plugin::built);
+    let others: Vec<Plugin> = modules(options)?.iter().map(|name| Plugin::built(name)).collect();
     let first = [&counter[..1], &others[..]].concat();
-    let needs = Needs { accounts: options.sessions + options.vanish, ..Needs::default() };
+    let with_rosters = options.rosters > 0;
+    let accounts = if with_rosters { 0 } else { options.sessions + options.vanish };
+    let needs = Needs { accounts, ..Needs::default() };
     let builds = move |number: usize| {
         let variants = others.iter().map(|other| other.clone().variant(number as u64));
         variants.chain([counter[number % 2].clone()]).collect()
     };
-    moult::start_with(&needs, &first, builds, "all")
+    let server = moult::start_with(&needs, &first, builds, "all")?;
+    if let Some(control) = server.control.as_deref().filter(|_| with_rosters) {
+        let file = control.with_file_name("accounts.xml");
+        people::write_accounts(&file, options.sessions, options.rosters, options.vanish)?;
+        moult::ctl(control, &["import_piefxis", &file.display().to_string()])?;
+    }
+    Ok(server)
 }
+
+/// The modules whose builds differ in their bytes only.
+fn modules(options: &SoakOptions) -> Result<Vec<String>, BenchError> {
+    let mut names: Vec<String> = ["mod_echo", "mod_ping"].map(str::to_owned).to_vec();
+    if options.rosters > 0 {
+        names.extend(PERSONAL.map(str::to_owned));
+    }
+    if options.all_modules {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
+        for entry in std::fs::read_dir(folder)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}
+
+/// What people need.
+const PERSONAL: [&str; 5] = ["mod_roster", "mod_vcard", "mod_private", "mod_time", "mod_disco"];
 
 /// The first half without TLS, the second under it; stanzas go from one half to the other.
 fn log_in(engine: &mut Engine, server: &Running, sessions: usize) -> Result<Crowd, BenchError> {
@@ -172,7 +226,8 @@ fn report(options: &SoakOptions, mix: &mut Mix, updates: &updates::Outcome, memo
     row("sessions, half of them under TLS", options.sessions.to_string());
     row("sessions that vanished at half time", options.vanish.to_string());
     row("stanzas (messages, requests, echoes, presence)", mix.sent().to_string());
-    row("updates, three modules each", updates.count.to_string());
+    row("presences told to all contacts", mix.told().to_string());
+    row("updates, of all modules that are loaded", updates.count.to_string());
     row("updates that failed", updates.failures.len().to_string());
     row("lost", mix.missing().to_string());
     row("doubled", mix.doubled.to_string());
@@ -190,7 +245,7 @@ fn report(options: &SoakOptions, mix: &mut Mix, updates: &updates::Outcome, memo
     println!("memory over time, MiB: {}", memory.line());
 }
 
-fn verdict(mix: &Mix, updates: &updates::Outcome, memory: &memory::Course) -> Result<(), BenchError> {
+fn verdict(mix: &Mix, updates: &updates::Outcome) -> Result<(), BenchError> {
     if let Some(failure) = updates.failures.first() {
         return Err(BenchError::server("moult", format!("an update failed: {failure}")));
     }
@@ -201,8 +256,5 @@ fn verdict(mix: &Mix, updates: &updates::Outcome, memory: &memory::Course) -> Re
     if updates.count == 0 {
         return Err(BenchError::server("soak", "it was too short for an update"));
     }
-    match memory.has_grown() {
-        true => Err(BenchError::server("moult", "its memory grows, see the table")),
-        false => Ok(()),
-    }
+    Ok(())
 }
