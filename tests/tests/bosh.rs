@@ -162,6 +162,30 @@ async fn who_breaks_the_rules_loses_the_session_and_is_told_why() {
 }
 
 #[tokio::test]
+async fn stanzas_are_limited_as_on_every_stream_and_requests_may_hold_many() {
+    let server = Server::builder().config("[limits]\nstanza_size = '11KiB'").start().await;
+    let mut bob = server.client("bob").await;
+    let mut alice = browser(&server, "alice").await;
+    let message =
+        |size| format!("<message {MESSAGE} to='{}'><body>{}</body></message>", bob.jid(), "x".repeat(size));
+    alice.say(&message(10_000).repeat(20));
+    let too_long = message(12_000);
+    for _ in 0..20 {
+        bob.expect_message().await;
+    }
+    alice.say(&too_long);
+    let end = loop {
+        let answer = alice.hear().await.body;
+        if answer.contains("terminate") {
+            break answer;
+        }
+    };
+    assert!(end.contains("condition='remote-stream-error'") && end.contains("<policy-violation "), "{end}");
+    bob.close().await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_no_request_of_bosh_is_refused() {
     let server = Server::start().await;
     let http = server.listeners().http;

@@ -296,3 +296,99 @@ impl Drop for Held {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::stanza::ns;
+
+    const TERMS: BoshTerms = BoshTerms {
+        max_wait: Duration::from_secs(60),
+        inactivity: Duration::from_secs(60),
+        max_pause: Duration::from_secs(120),
+        max_body: 1000,
+    };
+
+    fn request(rid: u64, sid: &str, payload: &str) -> BoshRequest {
+        let text = format!("<body rid='{rid}' {sid} ver='1.11' xmlns='{}'>{payload}</body>", ns::HTTP_BIND);
+        BoshRequest::parse(&text).unwrap()
+    }
+
+    fn said(text: &str) -> Speech {
+        let mut speech = Speech::default();
+        speech.text(text);
+        speech
+    }
+
+    /// A session whose first request is read and answered.
+    fn begun() -> (Arc<BoshSessions>, Arc<BoshSession>) {
+        let sessions = BoshSessions::new();
+        let (session, mut held) = sessions.open(request(1, "to='a.example'", ""), &TERMS);
+        let header = session.lock().read().unwrap();
+        assert!(header.text.contains(" to='a.example' version='1.0'"), "{header:?}");
+        session.lock().say(said("<a xmlns='x'/>"), Instant::now());
+        assert!(told(&mut held).unwrap().contains(&session.sid));
+        (sessions, session)
+    }
+
+    fn told(held: &mut Held) -> Option<String> {
+        held.is_answered = true;
+        held.answer.try_recv().ok().map(|(body, _)| body.to_string())
+    }
+
+    #[test]
+    fn a_stream_that_is_behind_lets_requests_wait_unless_it_has_much_to_say() {
+        let (_sessions, session) = begun();
+        let mut first = session.arrive(request(2, "sid='s'", "<iq/>"));
+        let mut second = session.arrive(request(3, "sid='s'", "<iq/>"));
+        let mut state = session.lock();
+        assert!(!state.may_speak(1) && state.may_speak(MUCH_UNSENT + 1));
+        assert!(state.pass_time(Instant::now()).is_some());
+        assert_eq!((told(&mut first), told(&mut second)), (None, None));
+        assert_eq!(state.read().unwrap().text, "<iq/>");
+        assert!(state.may_speak(1));
+        state.pass_time(Instant::now());
+        assert!(told(&mut first).is_some() && told(&mut second).is_none());
+    }
+
+    #[test]
+    fn who_is_answered_and_goes_on_without_being_read_is_given_up() {
+        let (_sessions, session) = begun();
+        let large = format!("<message>{}</message>", "x".repeat(800));
+        let mut last = None;
+        for rid in 2..20 {
+            last = Some(session.arrive(request(rid, "sid='s'", &large)));
+            if session.lock().is_over() {
+                break;
+            }
+            session.lock().say(said("<message/>"), Instant::now());
+        }
+        assert!(session.lock().is_over() && session.lock().unread_bytes <= 6 * TERMS.max_body);
+        assert!(told(&mut last.unwrap()).unwrap().contains("policy-violation"));
+    }
+
+    #[test]
+    fn the_end_of_the_stream_is_the_end_of_the_session() {
+        let (sessions, session) = begun();
+        let mut held = session.arrive(request(2, "sid='s'", ""));
+        session.end();
+        assert!(told(&mut held).unwrap().contains("remote-connection-failed"));
+        assert!(sessions.find(&session.sid).is_none());
+        let mut late = session.arrive(request(3, "sid='s'", ""));
+        assert!(told(&mut late).unwrap().contains("item-not-found"));
+    }
+
+    #[test]
+    fn a_holder_that_leaves_is_noticed() {
+        let (_sessions, session) = begun();
+        let held = session.arrive(request(2, "sid='s'", ""));
+        assert!(session.lock().may_speak(1));
+        drop(held);
+        assert!(!session.lock().may_speak(1));
+        let (now, patience) = (Instant::now(), TERMS.inactivity + Duration::from_secs(1));
+        assert!(session.lock().pass_time(now).is_some());
+        assert!(session.lock().pass_time(now + patience).is_none() && session.lock().is_over());
+    }
+}
