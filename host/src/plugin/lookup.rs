@@ -43,7 +43,8 @@ pub fn at_rest() {
     threads::quiesce();
 }
 
-fn forget() {
+/// The thread keeps no tables any more, until it looks again. For those that are about to rest in another way.
+pub(super) fn forget() {
     // A thread that is ending has nothing any more.
     let _ = KEPT.try_with(Cell::take);
 }

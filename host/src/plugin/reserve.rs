@@ -11,7 +11,7 @@
 //! One place of the scheduler nobody else can take work from: each worker keeps the task woken last for itself. So what a
 //! module wakes while it runs there is moved on at once (`share_woken`).
 
-use super::threads;
+use super::{lookup, threads};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 
@@ -93,6 +93,9 @@ impl Shared {
     fn rest(&self) {
         // It cannot do so while it rests, and nobody should have to wait for it.
         threads::leave_all();
+        // The scheduler does not know that this thread rests, so nobody else lets go of what it keeps: with tables of now,
+        // every library of now would stay mapped until it is called up again.
+        lookup::forget();
         let mut state = self.state();
         while state.resting <= state.wanted {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -130,6 +133,7 @@ pub(super) fn share_last_woken() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::registry::Snapshot;
     use std::sync::mpsc;
     use std::time::Duration;
     use tokio::runtime::Builder;
@@ -160,5 +164,21 @@ mod tests {
         }
         reserve.end();
         runtime.shutdown_timeout(PATIENCE);
+    }
+
+    #[test]
+    fn a_worker_that_rests_keeps_no_tables() {
+        let runtime = Builder::new_current_thread().build().unwrap();
+        let reserve = Reserve::new(runtime.handle().clone(), 0);
+        let published = lookup::PublishedTables::new(Snapshot::default());
+        lookup::at_rest();
+        drop(published.look());
+        let tables = Arc::downgrade(&published.load_full());
+        published.store(Snapshot::default());
+        assert!(tables.upgrade().is_some(), "a thread that is awake keeps what it saw last");
+        // One more rests than is wanted, so this one comes back at once.
+        reserve.shared.state().resting = 1;
+        reserve.shared.rest();
+        assert!(tables.upgrade().is_none());
     }
 }
