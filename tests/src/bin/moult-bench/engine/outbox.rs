@@ -35,7 +35,7 @@ impl Outbox {
         self.restart.take_if(|restart| *restart == id).is_some()
     }
 
-    pub(super) fn grow(&mut self, count: usize) {
+    pub(crate) fn grow(&mut self, count: usize) {
         self.buffers.resize_with(count, Vec::new);
         self.is_marked.resize(count, false);
     }
