@@ -19,6 +19,7 @@ class Survivor:
         self.client = client
         self.arrived = collections.Counter()
         self.resumed = 0
+        self.is_connected = True
         client.register_plugin("xep_0198", {"window": 3})
         client.register_plugin("xep_0352")
         client.add_event_handler("message", self.notice)
@@ -38,6 +39,10 @@ class Survivor:
     async def cut(self):
         """The connection is gone without a word."""
         gone = await self.happens("disconnected")
+        # What slixmpp has not written when its connection goes, it may drop itself.
+        self.is_connected = False
+        while not self.client.waiting_queue.empty():
+            await asyncio.sleep(0)
         self.client.abort()
         await asyncio.wait_for(gone, DEADLINE)
 
@@ -46,6 +51,7 @@ class Survivor:
         resumed = await self.happens("session_resumed")
         self.client.connect(*self.client.moult.listeners["c2s"])
         await asyncio.wait_for(resumed, DEADLINE)
+        self.is_connected = True
 
 
 class StreamManagement(Scenario):
@@ -67,6 +73,9 @@ class StreamManagement(Scenario):
 
         async def talk(speaker, listener):
             while not stop.is_set():
+                if not speaker.is_connected:
+                    await asyncio.sleep(0.005)
+                    continue
                 for to, hears in ((listener.client.boundjid.full, listener), (f"echo.{DOMAIN}", speaker)):
                     body = f"message {next(numbers)}"
                     sent[hears].append(body)
