@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::time::timeout;
 
 use super::{Router, Routing};
-use crate::plugin::call::{Dispatch, HookCall, HookVerdict};
+use crate::plugin::call::{Dispatch, HookCall, HookVerdict, Passing};
 use crate::plugin::hook::HookPoint;
 use crate::session::{Refusal, Session, SharedCopies};
 use crate::stanza::{Kind, PresenceType, Stanza, StanzaError, StanzaErrorCondition, StanzaType, Urgency};
@@ -26,14 +26,12 @@ impl Router {
     /// Gives the stanza to one session, after its receive hooks. What it does not take is bounced, or routed as if the
     /// session were not there.
     pub(super) fn to_session(&self, session: Arc<Session>, stanza: Stanza) -> Routing {
-        if !self.inner.modules.is_hooked(HookPoint::UserReceivePacket, session.vhost()) {
-            return self.push_judged(session, stanza);
+        match self.run_receive_hooks(&session, &stanza) {
+            None => self.push_judged(session, stanza),
+            Some(ended) => {
+                self.after_hooks(ended, stanza, move |router, stanza| router.push_judged(session, stanza))
+            }
         }
-        let ended = self.run_receive_hooks(&session, &stanza);
-        self.after(ended, move |router, verdict| match verdict.stanza {
-            Some(passed) => router.push_judged(session, passed),
-            None => router.dropped(&stanza, &verdict),
-        })
     }
 
     /// Gives the stanza to one session, after its receive hooks; says whether it was taken. What was not is not bounced.
@@ -107,9 +105,9 @@ impl Router {
 
     /// What comes out of the hooks before a mailbox; nothing if one of them dropped it.
     async fn received(&self, session: &Session, stanza: Stanza) -> Option<Stanza> {
-        let passed = match self.inner.modules.is_hooked(HookPoint::UserReceivePacket, session.vhost()) {
-            true => self.run_receive_hooks(session, &stanza).wait().await.stanza?,
-            false => stanza,
+        let passed = match self.run_receive_hooks(session, &stanza) {
+            Some(running) => running.wait().await.stanza?,
+            None => stanza,
         };
         if !self.wants_judging(session) {
             return Some(passed);
@@ -143,11 +141,11 @@ impl Router {
         self.inner.modules.run_hooks(HookPoint::InactivePacket, session.vhost(), call)
     }
 
-    fn run_receive_hooks(&self, session: &Session, stanza: &Stanza) -> Dispatch<HookVerdict> {
+    /// `None`: the stanza has passed as it is.
+    fn run_receive_hooks(&self, session: &Session, stanza: &Stanza) -> Option<Dispatch<HookVerdict>> {
         // The resource that receives, even where the stanza is addressed to the account.
-        let to = Some(session.full_jid().clone());
-        let call = HookCall { to, stanza: Some(stanza.clone()), ..HookCall::default() };
-        self.inner.modules.run_hooks(HookPoint::UserReceivePacket, session.vhost(), call)
+        let passing = Passing { to: Some(session.full_jid()), ..Passing::of(stanza) };
+        self.inner.modules.pass(HookPoint::UserReceivePacket, session.vhost(), passing)
     }
 
     fn push(&self, session: &Arc<Session>, stanza: Stanza) -> Routing {

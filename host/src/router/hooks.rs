@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Router, Routing};
-use crate::plugin::call::{Dispatch, HookCall, HookVerdict};
+use crate::plugin::call::{Dispatch, HookCall, HookVerdict, Passing};
 use crate::plugin::hook::HookPoint;
 use crate::session::Session;
 use crate::stanza::{Stanza, StanzaError, StanzaErrorCondition};
@@ -20,10 +20,19 @@ impl Router {
         stanza: Stanza,
         then: impl FnOnce(&Self, Stanza) -> Routing + Send + 'static,
     ) -> Routing {
-        if !self.inner.modules.is_hooked(point, vhost) {
-            return then(self, stanza);
+        match self.inner.modules.pass(point, vhost, Passing::of(&stanza)) {
+            None => then(self, stanza),
+            Some(ended) => self.after_hooks(ended, stanza, then),
         }
-        let ended = self.inner.modules.run_hooks(point, vhost, about(&stanza, String::new()));
+    }
+
+    /// Goes on with what a chain made of the stanza.
+    pub(super) fn after_hooks(
+        &self,
+        ended: Dispatch<HookVerdict>,
+        stanza: Stanza,
+        then: impl FnOnce(&Self, Stanza) -> Routing + Send + 'static,
+    ) -> Routing {
         self.after(ended, move |router, verdict| match verdict.stanza {
             Some(passed) => then(router, passed),
             None => router.dropped(&stanza, &verdict),
@@ -39,10 +48,10 @@ impl Router {
         args: String,
         otherwise: impl FnOnce(&Self, Stanza) -> Routing + Send + 'static,
     ) -> Routing {
-        if !self.inner.modules.is_hooked(point, vhost) {
+        let passing = Passing { args: &args, ..Passing::of(&stanza) };
+        let Some(ended) = self.inner.modules.pass(point, vhost, passing) else {
             return otherwise(self, stanza);
-        }
-        let ended = self.inner.modules.run_hooks(point, vhost, about(&stanza, args));
+        };
         self.after(ended, move |router, verdict| match verdict.stanza {
             Some(passed) if verdict.stopped.is_none() => otherwise(router, passed),
             _ => Routing::done(),
@@ -95,10 +104,6 @@ impl Router {
         let condition = named.unwrap_or(StanzaErrorCondition::ServiceUnavailable);
         self.bounce(stanza, StanzaError::from(condition))
     }
-}
-
-fn about(stanza: &Stanza, args: String) -> HookCall {
-    HookCall { args, stanza: Some(stanza.clone()), ..HookCall::default() }
 }
 
 /// The arguments of a hook; all of them are plain structs of texts and numbers.

@@ -1,7 +1,7 @@
 //! What routing asks of the modules: answered by the plugin room, or by whatever a test puts in its place.
 
 use crate::iq::IqHandlers;
-use crate::plugin::call::{self, Dispatch, HookCall, HookVerdict, RouteTable};
+use crate::plugin::call::{self, Dispatch, HookCall, HookVerdict, Passing, RouteTable};
 use crate::plugin::hook::HookPoint;
 use crate::stanza::{Stanza, StanzaError};
 
@@ -15,6 +15,11 @@ pub trait Modules: IqHandlers {
 
     /// Runs the chain. A function that fails is skipped and counted by the callee.
     fn run_hooks(&self, point: HookPoint, vhost: &str, call: HookCall) -> Dispatch<HookVerdict>;
+
+    /// The same for a stanza that most functions let pass as it is: `None` says that all did, or that there are none.
+    fn pass(&self, point: HookPoint, vhost: &str, passing: Passing<'_>) -> Option<Dispatch<HookVerdict>> {
+        self.is_hooked(point, vhost).then(|| self.run_hooks(point, vhost, passing.owned()))
+    }
 
     /// Whether a module has registered this domain in that table.
     fn owns(&self, table: RouteTable, domain: &str) -> bool;
@@ -35,6 +40,10 @@ impl Modules for call::Modules {
 
     fn run_hooks(&self, point: HookPoint, vhost: &str, call: HookCall) -> Dispatch<HookVerdict> {
         self.hook(point, vhost, call)
+    }
+
+    fn pass(&self, point: HookPoint, vhost: &str, passing: Passing<'_>) -> Option<Dispatch<HookVerdict>> {
+        self.pass(point, vhost, passing)
     }
 
     fn owns(&self, table: RouteTable, domain: &str) -> bool {

