@@ -136,3 +136,23 @@ async fn stranger(server: &Server) -> RawStream {
     stream.start_tls(server.certificate().client_config(rustls::ALL_VERSIONS), "localhost").await;
     stream
 }
+
+/// What a module writes to a client it waits for must not wait for the module.
+#[tokio::test]
+async fn a_quick_handler_may_ask_its_requester_and_wait() {
+    let server = Server::with_modules(&["fixture_misbehaving"]).await;
+    let mut alice = server.client("alice").await;
+    let call = |what: &str| format!("<do xmlns='urn:moult:fixture:misbehave' what='{what}'/>");
+    // After so many short jobs the handler runs near the sockets.
+    for _ in 0..2_000 {
+        assert_eq!(alice.get("localhost", &call("nothing")).await.attr("type"), Some("result"));
+    }
+    let id = alice.fresh_id();
+    alice.send(format!("<iq type='get' to='localhost' id='{id}'>{}</iq>", call("ask"))).await;
+    let question =
+        alice.expect("the question", |stanza| stanza.child_ns("ping", "urn:xmpp:ping").is_some()).await;
+    let asked = question.attr("id").expect("a request has an id");
+    alice.send(format!("<iq type='result' to='localhost' id='{asked}'/>")).await;
+    assert_eq!(alice.answer_to(&id).await.attr("type"), Some("result"));
+    server.stop().await;
+}

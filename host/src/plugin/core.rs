@@ -257,6 +257,7 @@ impl Core {
 
     /// Tells the watchers of generations.
     pub fn report(&self, incident: Incident) {
+        crate::wake::note();
         if self.incidents.try_send(incident).is_err() {
             tracing::debug!("an incident was dropped: too many are waiting");
         }

@@ -45,8 +45,29 @@ impl PutOff {
 impl Drop for PutOff {
     fn drop(&mut self) {
         ACTIVE.set(false);
-        let put_off = HERE.with_borrow(|here| here.as_deref().map(take)).unwrap_or_default();
-        put_off.into_iter().for_each(Waker::wake);
+        wake_here();
+    }
+}
+
+/// While it lives, this thread wakes at once again: a module that it runs waits for somebody.
+#[derive(Debug)]
+pub struct Paused {
+    was_active: bool,
+    thread: PhantomData<*mut ()>,
+}
+
+/// Wakes whom this thread has put off, and puts nothing off for a while.
+pub fn pause() -> Paused {
+    let was_active = ACTIVE.replace(false);
+    if was_active {
+        wake_here();
+    }
+    Paused { was_active, thread: PhantomData }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        ACTIVE.set(self.was_active);
     }
 }
 
@@ -76,6 +97,11 @@ pub fn release() {
         all.iter().filter_map(Weak::upgrade).collect()
     };
     lists.iter().flat_map(|list| take(list)).for_each(Waker::wake);
+}
+
+fn wake_here() {
+    let put_off = HERE.with_borrow(|here| here.as_deref().map(take)).unwrap_or_default();
+    put_off.into_iter().for_each(Waker::wake);
 }
 
 fn enrol() -> Arc<List> {
@@ -128,6 +154,20 @@ mod tests {
         assert_eq!(counter.woken(), 3);
         drop(PutOff::begin());
         assert_eq!(counter.woken(), 3);
+    }
+
+    #[test]
+    fn nobody_is_put_off_while_a_module_waits() {
+        let counter = Arc::new(Counter::default());
+        let _put_off = PutOff::begin();
+        wake(Waker::from(counter.clone()));
+        let paused = pause();
+        assert_eq!(counter.woken(), 1);
+        wake(Waker::from(counter.clone()));
+        assert_eq!(counter.woken(), 2);
+        drop(paused);
+        wake(Waker::from(counter.clone()));
+        assert_eq!(counter.woken(), 2);
     }
 
     #[test]

@@ -214,11 +214,11 @@ unsafe extern "C" fn host_op_wait(ctx: *const u8, id: u64, timeout_ms: u64, repl
 }
 
 fn wait<T>(runtime: &Handle, future: BoxFuture<T>, timeout: Duration) -> Result<T, String> {
-    // Waiting for the host, which has its own deadlines, is not being stuck.
+    // It is the host that is waited for, which has its own deadlines: the watchdog must not count this time against the
+    // module, and whom the module has written to may be the one that it waits for.
     let _outside = threads::outside();
+    let _at_once = wake::pause();
     let bounded = async { tokio::time::timeout(timeout, future).await };
-    // It is the host that is waited for: the watchdog must not count this time against the module.
-    let _outside = crate::plugin::threads::outside();
     let waited = match Handle::try_current().map(|here| here.runtime_flavor()) {
         // Lets the runtime move its other work to another thread meanwhile.
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(|| runtime.block_on(bounded)),
