@@ -51,7 +51,13 @@ async fn batches_that_wait_together_are_committed_together() {
 async fn a_full_queue_is_an_error_at_once_and_what_was_accepted_is_written() {
     let bench = bench(&Options { write_queue: 10, ..Options::default() }, |_| {});
     bench.other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let waiting: Vec<_> = (0..100).map(|number| bench.writer.write(set(&number.to_string(), b"x"))).collect();
+    let write = |number: i32| {
+        let waiting = bench.writer.write(set(&number.to_string(), b"x"));
+        // A module's share of the queue.
+        assert!(bench.writer.queued() <= 8, "{} wait", bench.writer.queued());
+        waiting
+    };
+    let waiting: Vec<_> = (0..100).map(write).collect();
     bench.other.execute_batch("COMMIT").unwrap();
     let (mut written, mut refused) = (0, 0);
     for write in waiting {
@@ -61,9 +67,8 @@ async fn a_full_queue_is_an_error_at_once_and_what_was_accepted_is_written() {
             Err(error) => panic!("{error}"),
         }
     }
-    // A module's share of the queue is eight; besides there is the group that waits for the lock, into which the writer takes
-    // what comes while it gathers.
-    assert!((8..100).contains(&written), "{written} written");
+    // Those that waited, and the group that waited for the lock: the writer takes into it what comes while it gathers.
+    assert!(written >= 8 && refused > 0, "{written} written, {refused} refused");
     assert_eq!((written, refused), (rows(&bench.other), 100 - written));
     assert_eq!(bench.writer.counters().shed() as i64, refused);
 }
